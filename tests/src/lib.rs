@@ -1,0 +1,1 @@
+//! Whole-pipeline scenarios and repository checks live in `tests/`.
