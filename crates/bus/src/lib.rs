@@ -1,1 +1,19 @@
-//! bus
+//! The bus: a log of records in topics, the port that stages use, and its implementations.
+//!
+//! A stage reads batches through [`Source`] and answers each with one [`Sink::commit`] that holds
+//! its outputs and what it consumed: both or neither. The bus moves bytes and knows no domain
+//! types. [`Memory`] lives and dies with the process.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+mod memory;
+mod port;
+mod positions;
+pub mod topic;
+
+pub use error::Error;
+pub use memory::{Memory, MemoryReader, MemoryWriter};
+pub use port::{Batch, Bus, Delivered, Limit, MAX_BODY, MAX_LABELS, Record, Sink, Source};
+pub use positions::Positions;
+pub use topic::Topic;
