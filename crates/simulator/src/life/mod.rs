@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use ordinary::Ordinary;
 use rng::Rng;
+pub(crate) use rng::mix;
 use story::Told;
 pub use story::{Story, StoryKind};
 use world::{World, bot};
