@@ -2,7 +2,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Sink, Source, topic};
+use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
 use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition, Watermark};
 use hubwarden_proto as proto;
 use hubwarden_rules::{Engine, Scratch};
@@ -156,7 +156,10 @@ pub async fn run_match<B: Bus>(
             counts.matches += part.matches;
             counts.dead += part.dead;
         }
-        crate::commit(&mut reader, outputs, &batch.consumed(), &stop).await?;
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            committed = commit_when_room(&mut reader, outputs, &batch.consumed()) => committed?,
+        }
         told(counts);
     }
 }

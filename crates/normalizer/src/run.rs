@@ -1,5 +1,5 @@
 use hubwarden_bus::topic::{EVENTS, RAW, RAW_DEAD};
-use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Sink, Source};
+use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room};
 use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, RawBody, RawPosition};
 use hubwarden_proto as proto;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,11 @@ pub async fn run<B: Bus>(
             batch = reader.next_batch(Limit::default()) => batch?,
         };
         let consumed = batch.consumed();
-        let records = work(&mut stage, batch);
-        reader.commit(records, &consumed).await?;
+        let records = tokio::task::block_in_place(|| work(&mut stage, batch));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            committed = commit_when_room(&mut reader, records, &consumed) => committed?,
+        }
         counted(stage.take_counts());
     }
 }
@@ -127,7 +130,7 @@ mod tests {
         total
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn moves_records_with_their_positions_and_resumes_behind_them() {
         let bus = Memory::default();
         let mut events = bus.reader("test", &[EVENTS, RAW_DEAD]).unwrap();
