@@ -2,5 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod rule;
+mod set;
 
 pub use rule::{RuleInfo, Window};
+pub use set::RuleSet;
