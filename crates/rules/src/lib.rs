@@ -30,6 +30,7 @@ mod number;
 mod pattern;
 mod predicate;
 mod problem;
+mod correlate;
 mod rule;
 mod selection;
 mod set;
@@ -50,6 +51,10 @@ pub use explain::Trace;
 pub use lint::{ActionStatus, FieldStatus, Schema, lint};
 pub use lists::Lists;
 pub use problem::{Problem, ProblemSeverity};
+pub use correlate::{
+    CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
+    Stored,
+};
 pub use rule::{RuleInfo, Window};
 pub use set::RuleSet;
 pub use view::Scratch;
