@@ -195,3 +195,77 @@ fn syslog(event: &Generated, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer(&mut *out, &fields)?;
     out.write_all(b"\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Plan;
+
+    fn written(format: Format) -> (String, u64) {
+        let life = Life::new(Plan {
+            days: 1,
+            events: 900,
+            ..Plan::default()
+        });
+        let mut out = Vec::new();
+        let count = write(&life, format, &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), count)
+    }
+
+    #[test]
+    fn lines_and_arrays_hold_every_event() {
+        let (lines, count) = written(Format::Ndjson);
+        assert_eq!((count, lines.lines().count()), (900, 900));
+        let (text, _) = written(Format::Array);
+        let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+        let parsed: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(events, parsed);
+    }
+
+    #[test]
+    fn the_web_exports_are_newest_first() {
+        let (text, count) = written(Format::UiJson);
+        let events: Vec<Value> = serde_json::from_str(&text).unwrap();
+        assert_eq!(events.len() as u64, count);
+        let time = |event: &Value| event["created_at"].as_i64();
+        assert!(events.is_sorted_by(|one, next| time(one) >= time(next)));
+        assert!(
+            events
+                .iter()
+                .all(|event| event["data"].is_object() && event.get("@timestamp").is_none())
+        );
+        let (text, count) = written(Format::Csv);
+        let mut rows = csv::Reader::from_reader(text.as_bytes());
+        let names = rows.headers().unwrap().clone();
+        let column = names.iter().position(|name| name == "@timestamp").unwrap();
+        let times: Vec<i64> = rows
+            .records()
+            .map(|row| row.unwrap()[column].parse().unwrap())
+            .collect();
+        assert_eq!(times.len() as u64, count);
+        assert!(times.is_sorted_by(|one, next| one >= next));
+        assert!(
+            names
+                .iter()
+                .any(|name| name == "actor_location.country_code")
+        );
+    }
+
+    #[test]
+    fn forwarded_lines_have_the_keyword_and_truth_as_text() {
+        let (text, _) = written(Format::Syslog);
+        let mut truths = 0;
+        for line in text.lines() {
+            let (start, json) = line.split_once("github_audit[4242]: ").unwrap();
+            assert!(start.starts_with("<134>"), "{start}");
+            let event: Value = serde_json::from_str(json).unwrap();
+            assert!(event.get("_document_id").is_none());
+            truths +=
+                usize::from(event["actor_is_bot"] == "True" || event["actor_is_bot"] == "False");
+        }
+        assert!(truths > 100, "{truths}");
+    }
+}

@@ -3,9 +3,10 @@
 use super::Plan;
 use super::campaigns::overridden;
 use super::names::{BROWSERS, GIT_CLIENTS};
+use super::presence::{Class, Credential};
 use super::rhythm::DAY;
 use super::story::{Cast, Place, Teller};
-use super::world::{Class, Credential, bot};
+use super::world::bot;
 
 /// How many findings of high severity ordinary life gives cause for.
 #[cfg(test)]

@@ -2,11 +2,12 @@
 
 use super::act::pull_request_fields;
 use super::names::{BROWSERS, GIT_CLIENTS};
+use super::presence::{Class, Credential};
 use super::rhythm::{HOUR, MINUTE};
 use super::story::StoryKind::Lookalike;
 use super::story::{Cast, Place, Script, Teller, about};
 use super::web::fingerprint;
-use super::world::{Class, Credential, repo};
+use super::world::repo;
 
 /// Who runs migrations, and the account of the program that copies for them.
 pub(crate) const MIGRATION_OPERATOR: &str = "migration-operator";

@@ -7,6 +7,7 @@ mod line;
 mod lookalikes;
 mod names;
 mod ordinary;
+mod presence;
 mod rhythm;
 mod rng;
 mod story;

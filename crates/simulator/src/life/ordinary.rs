@@ -81,13 +81,13 @@ impl<'a> Ordinary<'a> {
         // The more people are awake, the more of what happens is theirs; machines do the rest.
         let people = 14 * everybody_at_work(at_ms);
         match self.rng.below(100 + people) {
-            0..72 => self.machine_reads(at_ms),
-            72..90 => {
+            0..68 => self.machine_reads(at_ms),
+            68..89 => {
                 let repo = self.world.any_repo(&mut self.rng);
                 let actor = self.teammate(repo);
                 self.workflow_run(at_ms, actor, repo);
             }
-            90..100 => self.bot_pull_request(at_ms),
+            89..100 => self.bot_pull_request(at_ms),
             _ if self.rng.percent(56) => self.single(at_ms),
             _ => self.work(at_ms),
         }

@@ -2,9 +2,10 @@
 
 use super::act::GIT_TAIL;
 use super::line::{Line, document_id};
+use super::presence::{Class, Credential, Presence};
 use super::rhythm::{DAY, HOUR, is_weekend};
 use super::rng::Rng;
-use super::world::{Class, Credential, ENTERPRISE, ENTERPRISE_ID, Presence, Repo, World};
+use super::world::{ENTERPRISE, ENTERPRISE_ID, Repo, World};
 use super::{Plan, alarms, campaigns, lookalikes};
 
 /// Whether a story must be found or must be left alone.

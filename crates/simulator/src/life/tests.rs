@@ -10,9 +10,9 @@ use super::*;
 /// Days and events at which the default density of a million in thirty days holds.
 const DENSE: Plan = Plan {
     seed: 7,
-    start_ms: 1_793_491_200_000 - 6 * DAY,
-    days: 6,
-    events: 200_000,
+    start_ms: 1_793_491_200_000 - 3 * DAY,
+    days: 3,
+    events: 100_000,
     stories: true,
 };
 
@@ -285,7 +285,7 @@ impl Window {
 #[test]
 fn ordinary_life_and_lookalikes_stay_below_every_threshold() {
     let life = Life::new(Plan {
-        events: 400_000,
+        events: 200_000,
         ..DENSE
     });
     let lists = life.lists();
@@ -417,7 +417,7 @@ const ALARMING: [&str; 39] = [
 #[test]
 fn only_two_alarming_acts_belong_to_no_campaign() {
     let life = Life::new(Plan {
-        events: 400_000,
+        events: 200_000,
         ..DENSE
     });
     let mut alarms = Vec::new();

@@ -1,11 +1,14 @@
 //! Answers in GitHub's form: bodies of errors, headers, and the ones that are wrong on purpose.
 
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio_stream::Stream;
 
 pub(crate) const DOCUMENTATION: &str = "https://docs.github.com/rest";
 
@@ -70,14 +73,35 @@ impl Answer {
 
     /// Sends what is given, then breaks the connection.
     pub(crate) fn aborted(start: Bytes) -> Self {
-        let broken = Err(io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            "broken on purpose",
-        ));
-        Self::new(
-            200,
-            Body::from_stream(tokio_stream::iter([Ok(start), broken])),
-        )
+        let stream = Broken {
+            start: Some(start),
+            has_waited: false,
+        };
+        Self::new(200, Body::from_stream(stream))
+    }
+}
+
+/// A body that ends in an error once its start is on the wire.
+struct Broken {
+    start: Option<Bytes>,
+    has_waited: bool,
+}
+
+impl Stream for Broken {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(start) = self.start.take() {
+            return Poll::Ready(Some(Ok(start)));
+        }
+        if !self.has_waited {
+            // The server sends what it has when the body makes it wait; without that the error would come first.
+            self.has_waited = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let kind = io::ErrorKind::ConnectionAborted;
+        Poll::Ready(Some(Err(io::Error::new(kind, "broken on purpose"))))
     }
 }
 
