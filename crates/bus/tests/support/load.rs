@@ -84,15 +84,14 @@ pub async fn check(journal: &Journal, acked: &Acked) -> Result<Acked, String> {
     let raw = all(journal, RAW).await?;
     let mut seen: BTreeMap<(u64, u64), u64> = BTreeMap::new();
     let mut next = Acked::default();
-    let mut expected = raw.first().map_or(0, |record| record.position);
-    for record in &raw {
+    let first = raw.first().map_or(0, |record| record.position);
+    for (expected, record) in (first..).zip(&raw) {
         if record.position != expected {
             return Err(format!(
                 "position {} where {expected} is next",
                 record.position
             ));
         }
-        expected += 1;
         let text = std::str::from_utf8(&record.body).map_err(|_| "a torn body")?;
         let mut numbers = text.split(' ').map(str::parse::<u64>);
         let (Some(Ok(writer)), Some(Ok(commit)), Some(Ok(part))) =

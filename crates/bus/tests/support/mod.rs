@@ -9,7 +9,8 @@ use hubwarden_bus::{Batch, Bus, Delivered, Error, Limit, Record, Source, Topic};
 
 pub fn record(topic: Topic, body: impl ToString) -> Record {
     let body = body.to_string();
-    Record::new(topic, format!("key of {body}"), body)
+    let key: String = body.chars().take(20).collect();
+    Record::new(topic, format!("key of {key}"), body)
 }
 
 pub fn bodies(batch: &Batch) -> Vec<String> {
