@@ -20,7 +20,7 @@ pub struct Config {
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[[github]]`, one a connection.
-    pub github: Vec<hubwarden_collector::Connection>,
+    pub github: Vec<hubwarden_collector::audit::Connection>,
     /// `[networks]`: your own networks as label and CIDR lists.
     pub networks: BTreeMap<String, Vec<String>>,
     /// `[rules]`

@@ -45,7 +45,7 @@ impl<T: Serialize> Rows<'_, T> {
 
     fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if !io::stdout().is_terminal() {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }

@@ -104,6 +104,8 @@ impl Desk {
                     entity: query.entity.unwrap_or_default(),
                     limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
                     page_token: String::new(),
+                    actor: query.actor.unwrap_or_default(),
+                    newest_first: false,
                 };
                 let answer = client.findings().list_findings(request).await;
                 let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
