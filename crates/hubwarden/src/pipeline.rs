@@ -127,7 +127,9 @@ impl Pipeline {
         });
         let reader = journal.reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
         let token = stop.clone();
-        tasks.spawn(async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) });
+        tasks.spawn(
+            async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
+        );
         Ok(Self { journal, findings, passed })
     }
 
@@ -167,7 +169,10 @@ pub(crate) fn open_journal(data_dir: &Path, options: Options) -> Result<Journal,
     use std::os::unix::fs::DirBuilderExt;
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     created.map_err(|error| {
-        let text = format!("cannot create the data folder {}: {error}; name another with --data-dir", data_dir.display());
+        let text = format!(
+            "cannot create the data folder {}: {error}; name another with --data-dir",
+            data_dir.display()
+        );
         Failure::new(crate::Exit::Failed, text)
     })?;
     Ok(Journal::open(journal_dir(data_dir), options)?)

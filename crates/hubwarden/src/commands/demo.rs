@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 use hubwarden_bus::{Bus, Journal, Positions, Record, commit_when_room, topic};
 use hubwarden_collector::source_id;
 use hubwarden_console::web::now;
-use hubwarden_console::{FindingQuery, Findings, MAX_PAGE, Order, SourceStatus, Status, StatusProvider, concept_of};
+use hubwarden_console::{
+    FindingQuery, Findings, MAX_PAGE, Order, SourceStatus, Status, StatusProvider, concept_of,
+};
 use hubwarden_detector::Rulebook;
 use hubwarden_event::{
-    ConnectionId, ContentType, Feed, Finding, RawBody, RawRecord, RunEnd, RunId, Severity, Timestamp,
+    ConnectionId, ContentType, Feed, Finding, RawBody, RawRecord, RunEnd, RunId, Severity,
+    Timestamp,
 };
 use hubwarden_proto as proto;
 use hubwarden_service::{signalled, supervise};
@@ -47,7 +50,8 @@ struct Report {
 
 /// `hubwarden demo`
 pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, Failure> {
-    let plan = Plan { seed: options.seed, days: options.days, events: options.events, ..Plan::default() };
+    let plan =
+        Plan { seed: options.seed, days: options.days, events: options.events, ..Plan::default() };
     let life = Arc::new(Life::new(plan.ending_at(now().as_millis())));
     let folder = tempfile::Builder::new().prefix("hubwarden-demo-").tempdir()?;
     let mut rulebook = Rulebook::shipped();
@@ -108,7 +112,11 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
         rule_cases_failed: failed,
         ..judge(&life, &findings)
     };
-    print_one(if global.output == Format::Csv { Format::Table } else { global.output }, &report, &lines(&report))?;
+    print_one(
+        if global.output == Format::Csv { Format::Table } else { global.output },
+        &report,
+        &lines(&report),
+    )?;
     if options.no_serve {
         stop.cancel();
         while tasks.join_next().await.is_some() {}
@@ -117,7 +125,9 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     let rules = Arc::new(Mutex::new(rules));
     let status = status(&pipeline, source, rules);
     let findings = pipeline.findings.clone();
-    let server = Server::bind(options.listen, folder.path(), pipeline.journal.clone(), findings, status).await?;
+    let server =
+        Server::bind(options.listen, folder.path(), pipeline.journal.clone(), findings, status)
+            .await?;
     eprintln!("\nopen  {}", server.link()?);
     let here = folder.path().display();
     eprintln!("next  hubwarden finding list --severity critical --data-dir {here}");
@@ -135,7 +145,11 @@ fn round(seconds: f64) -> f64 {
 }
 
 /// Puts every event of the life on the bus, then the end of the run.
-async fn feed(life: Arc<Life>, journal: &Journal, source: &Mutex<SourceStatus>) -> Result<u64, Failure> {
+async fn feed(
+    life: Arc<Life>,
+    journal: &Journal,
+    source: &Mutex<SourceStatus>,
+) -> Result<u64, Failure> {
     let (sender, mut batches) = mpsc::channel::<(Vec<Record>, i64)>(2);
     let received_at = now();
     tokio::task::spawn_blocking(move || {
@@ -144,7 +158,9 @@ async fn feed(life: Arc<Life>, journal: &Journal, source: &Mutex<SourceStatus>) 
         for event in life.events() {
             last = event.at_ms;
             batch.push(record(event.json, received_at));
-            if batch.len() == BATCH && sender.blocking_send((std::mem::take(&mut batch), last)).is_err() {
+            if batch.len() == BATCH
+                && sender.blocking_send((std::mem::take(&mut batch), last)).is_err()
+            {
                 return; // the demo has ended
             }
         }
@@ -229,13 +245,19 @@ async fn newest(findings: &Findings) -> Result<Option<Finding>, Failure> {
 
 /// Holds the findings against what the generator knows.
 fn judge(life: &Life, findings: &[Finding]) -> Report {
-    let stories: Vec<(&Story, BTreeSet<String>)> =
-        life.stories().iter().enumerate().map(|(index, story)| (story, life.document_ids(index))).collect();
+    let stories: Vec<(&Story, BTreeSet<String>)> = life
+        .stories()
+        .iter()
+        .enumerate()
+        .map(|(index, story)| (story, life.document_ids(index)))
+        .collect();
     let touches = |finding: &Finding, ids: &BTreeSet<String>| {
-        let mut documents = finding.evidence.iter().filter_map(|event| event.record.get("_document_id")?.as_str());
+        let mut documents =
+            finding.evidence.iter().filter_map(|event| event.record.get("_document_id")?.as_str());
         documents.any(|id| ids.contains(id))
     };
-    let mut severities: BTreeMap<&'static str, u64> = Severity::ALL.map(|severity| (severity.as_str(), 0)).into();
+    let mut severities: BTreeMap<&'static str, u64> =
+        Severity::ALL.map(|severity| (severity.as_str(), 0)).into();
     for finding in findings {
         *severities.entry(finding.severity.as_str()).or_default() += 1;
     }
@@ -245,8 +267,12 @@ fn judge(life: &Life, findings: &[Finding]) -> Report {
         let mut of_story = findings.iter().filter(|finding| touches(finding, ids));
         match story.kind {
             StoryKind::Campaign => {
-                let fired: BTreeSet<&str> = of_story.map(|finding| concept_of(&finding.rule.name)).collect();
-                campaigns.insert(story.name.clone(), story.expects.iter().all(|concept| fired.contains(concept)));
+                let fired: BTreeSet<&str> =
+                    of_story.map(|finding| concept_of(&finding.rule.name)).collect();
+                campaigns.insert(
+                    story.name.clone(),
+                    story.expects.iter().all(|concept| fired.contains(concept)),
+                );
             }
             StoryKind::Lookalike => {
                 lookalikes.insert(story.name.clone(), of_story.next().is_none());
@@ -273,7 +299,8 @@ fn judge(life: &Life, findings: &[Finding]) -> Report {
 }
 
 fn lines(report: &Report) -> Vec<String> {
-    let first = report.first_finding_seconds.map_or("none".into(), |seconds| format!("{seconds} s"));
+    let first =
+        report.first_finding_seconds.map_or("none".into(), |seconds| format!("{seconds} s"));
     let mut lines = vec![
         format!("{} events in {} s, first finding after {first}", report.events, report.seconds),
         format!(
@@ -288,7 +315,10 @@ fn lines(report: &Report) -> Vec<String> {
     let table = |title: &str, rows: &BTreeMap<String, bool>, good: &str, bad: &str| {
         let count = rows.values().filter(|fine| **fine).count();
         let mut lines = vec![format!("{title}: {count} of {} {good}", rows.len())];
-        lines.extend(rows.iter().map(|(name, fine)| format!("  {:<8} {name}", if *fine { good } else { bad })));
+        lines.extend(
+            rows.iter()
+                .map(|(name, fine)| format!("  {:<8} {name}", if *fine { good } else { bad })),
+        );
         lines
     };
     lines.extend(table("campaigns", &report.campaigns, "found", "MISSED"));
