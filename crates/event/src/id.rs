@@ -87,6 +87,12 @@ macro_rules! text_id {
                 Self::new(text)
             }
         }
+
+        impl From<Arc<str>> for $name {
+            fn from(text: Arc<str>) -> Self {
+                Self(text)
+            }
+        }
     };
 }
 

@@ -1,0 +1,11 @@
+//! Compiles the contract without a system `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = std::path::Path::new("../../proto");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let files =
+        ["record", "finding", "ingest"].map(|name| root.join(format!("hubwarden/v1/{name}.proto")));
+    let descriptors = protox::compile(files, [root])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}
