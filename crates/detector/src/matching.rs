@@ -159,9 +159,10 @@ pub async fn run_match<B: Bus>(
             counts.matches += part.matches;
             counts.dead += part.dead;
         }
+        let consumed = batch.consumed();
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            committed = commit_when_room(&mut reader, outputs, &batch.consumed()) => committed?,
+            committed = commit_when_room(&mut reader, outputs, &consumed) => committed?,
         }
         told(counts);
     }

@@ -23,8 +23,7 @@ impl Schema for Catalogue {
         if known(name) || below_known {
             return FieldStatus::Known;
         }
-        let names = (0..).map_while(hubwarden_event::dictionary::name);
-        FieldStatus::Unknown { nearest: hubwarden_catalog::nearest(name, names).map(Into::into) }
+        FieldStatus::Unknown { nearest: hubwarden_catalog::nearest_field(name).map(Into::into) }
     }
 
     fn has_source(&self, source: &LogSource) -> bool {

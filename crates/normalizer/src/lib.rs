@@ -25,6 +25,6 @@ pub use counts::{Counts, NameCounts};
 pub use networks::{InvalidNetwork, Networks};
 pub use normalize::Normalizer;
 pub use rejected::{Rejected, dead_letter};
-pub use run::{Error, run};
+pub use run::{Error, STAGE, run};
 pub use stage::{NormalizerStage, Outputs};
 pub use steps::{CellStep, EventStep, Steps, TimeStep};

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{NormalizerStage, Outputs};
 
-/// The stage's name on the bus, under which its position is stored.
-const STAGE: &str = "normalizer";
+/// The name under which the bus knows this stage.
+pub const STAGE: &str = "normalizer";
 
 /// Why the normalizer stopped.
 #[derive(Debug, thiserror::Error)]
