@@ -30,7 +30,10 @@ pub(crate) fn read(text: &str) -> Result<[StringRecord; 2], Rejected> {
 
 /// Each cell under its column's name; an empty cell is an empty text.
 pub(crate) fn members([header, row]: &[StringRecord; 2]) -> Vec<Member<'_>> {
-    let cell =
-        |(name, cell)| Member { key: Cow::Borrowed(name), value: Value::Text(Cow::Borrowed(cell)) };
+    let cell = |(name, cell)| Member {
+        key: Cow::Borrowed(name),
+        value: Value::Text(Cow::Borrowed(cell)),
+        id: None,
+    };
     header.iter().zip(row).map(cell).collect()
 }

@@ -86,16 +86,16 @@ pub(crate) struct Facts<'de>([Option<Fact<'de>>; COUNT]);
 
 impl<'de> Facts<'de> {
     /// Keeps the first scalar that comes for a slot.
-    pub(crate) fn keep(&mut self, slot: Slot, kind: CellKind, text: &Cow<'de, str>) {
+    pub(crate) fn keep(&mut self, slot: Slot, kind: CellKind, mut text: Cow<'de, str>) {
         let kept = &mut self.0[slot as usize];
         if kept.is_some() || !kind.is_scalar() {
             return;
         }
         let end = text.floor_char_boundary(MAX_VALUE_BYTES);
-        let text = match text {
-            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-            Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
-        };
+        match &mut text {
+            Cow::Borrowed(text) => *text = &text[..end],
+            Cow::Owned(text) => text.truncate(end),
+        }
         *kept = Some(Fact { kind, text });
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use hubwarden_event::{CellKind, FlatBuilder, MAX_RECORD_BYTES, MAX_VALUE_BYTES, dictionary};
 
-use crate::facts::{self, Facts};
+use crate::facts::{self, Facts, Slot};
 use crate::json::{self, Member, Value};
 use crate::{Counts, Rejected};
 
@@ -37,14 +37,9 @@ pub(crate) struct Flatten<'s, 'de> {
     pub(crate) facts: Facts<'de>,
     /// Whether a field or the end of a value had no room.
     pub(crate) truncated: bool,
+    /// Whether a member `action` came, whatever its value.
+    pub(crate) sends_action: bool,
     dotted: bool,
-}
-
-/// A member that counts, with what its full name means.
-struct Live<'de> {
-    key: Cow<'de, str>,
-    value: Value<'de>,
-    id: Option<u16>,
 }
 
 impl<'s, 'de> Flatten<'s, 'de> {
@@ -55,34 +50,43 @@ impl<'s, 'de> Flatten<'s, 'de> {
     ) -> Self {
         builder.clear();
         scratch.ranks.clear();
-        Self { builder, scratch, counts, facts: Facts::default(), truncated: false, dotted: false }
+        Self {
+            builder,
+            scratch,
+            counts,
+            facts: Facts::default(),
+            truncated: false,
+            sends_action: false,
+            dotted: false,
+        }
     }
 
     /// Writes a whole payload: every member under its name, and what an export puts under `data`
     /// also under its own name where nothing else stands there.
     pub(crate) fn event(
         &mut self,
-        members: Vec<Member<'de>>,
+        mut members: Vec<Member<'de>>,
         payload_length: usize,
     ) -> Result<(), Rejected> {
-        let mut live = self.live("", members);
-        live.retain(|member| {
+        self.settle("", &mut members);
+        members.retain(|member| {
             let reserved = is_reserved(&member.key);
             self.counts.reserved_fields += u64::from(reserved);
             !reserved
         });
         if payload_length > LARGE_PAYLOAD {
-            live.sort_by_key(|member| match facts::slot(member.id, &member.key) {
+            members.sort_by_key(|member| match facts::slot(member.id, &member.key) {
                 Some(_) => member.id.unwrap_or(0),
                 None => u16::MAX,
             });
         }
         let mut data = None;
-        for member in &live {
+        for member in &members {
             if member.id.is_none() {
                 self.counts.unknown_fields.count(&member.key);
             }
             self.member(&member.key, member.id, &member.value, 1, 1)?;
+            self.sends_action |= facts::slot(member.id, &member.key) == Some(Slot::Action);
             if let Value::Json(text) = member.value
                 && member.key == "data"
                 && text.starts_with('{')
@@ -91,7 +95,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
             }
         }
         if let Some(text) = data {
-            self.fold(text, &live)?;
+            self.fold(text, &members)?;
         }
         if self.dotted {
             self.drop_shadowed();
@@ -99,10 +103,11 @@ impl<'s, 'de> Flatten<'s, 'de> {
         Ok(())
     }
 
-    fn fold(&mut self, data: &'de str, beside: &[Live<'de>]) -> Result<(), Rejected> {
+    fn fold(&mut self, data: &'de str, beside: &[Member<'de>]) -> Result<(), Rejected> {
         let taken: HashSet<&str> = beside.iter().map(|member| &*member.key).collect();
         let repeats = self.counts.duplicate_keys;
-        let members = self.live("", json::members(data)?);
+        let mut members = json::members(data)?;
+        self.settle("", &mut members);
         // The same members have been counted under `data.`.
         self.counts.duplicate_keys = repeats;
         for member in &members {
@@ -115,23 +120,24 @@ impl<'s, 'de> Flatten<'s, 'de> {
     }
 
     /// Looks the full names up and leaves out every key that stands again later.
-    fn live(&mut self, prefix: &str, members: Vec<Member<'de>>) -> Vec<Live<'de>> {
+    fn settle(&mut self, prefix: &str, members: &mut Vec<Member<'de>>) {
         /// The dictionary's ids that the bit set has room for; higher ones are told apart by name.
         const BITS: usize = 1024;
         let mut name = String::new();
         let mut seen = [0u64; BITS / 64];
         let (mut unnumbered, mut again) = (0, false);
-        let mut live: Vec<Live<'de>> = Vec::with_capacity(members.len());
-        for Member { key, value } in members {
-            let id = if prefix.is_empty() {
-                dictionary::id(&key)
+        for member in members.iter_mut() {
+            if prefix.is_empty() {
+                member.id = dictionary::id(&member.key);
+                self.dotted |= facts::is_dotted(member.id, &member.key);
             } else {
                 name.clear();
                 name.push_str(prefix);
-                name.push_str(&key);
-                dictionary::id(&name)
-            };
-            match id.map(usize::from) {
+                name.push_str(&member.key);
+                member.id = dictionary::id(&name);
+                self.dotted |= member.key.contains('.');
+            }
+            match member.id.map(usize::from) {
                 Some(id) if id < BITS => {
                     let (word, bit) = (id / 64, 1 << (id % 64));
                     again |= seen[word] & bit != 0;
@@ -139,33 +145,24 @@ impl<'s, 'de> Flatten<'s, 'de> {
                 }
                 _ => unnumbered += 1,
             }
-            self.dotted |= match prefix.is_empty() {
-                true => facts::is_dotted(id, &key),
-                false => key.contains('.'),
-            };
-            live.push(Live { key, value, id });
         }
         if again || unnumbered > 1 {
-            self.drop_repeated(&mut live);
+            self.drop_repeated(members);
         }
-        live
     }
 
-    fn drop_repeated(&mut self, live: &mut Vec<Live<'de>>) {
+    fn drop_repeated(&mut self, members: &mut Vec<Member<'de>>) {
         let last: HashMap<&str, usize, foldhash::fast::RandomState> =
-            live.iter().enumerate().map(|(place, member)| (&*member.key, place)).collect();
-        if last.len() == live.len() {
+            members.iter().enumerate().map(|(place, member)| (&*member.key, place)).collect();
+        let repeated = members.len() - last.len();
+        if repeated == 0 {
             return;
         }
-        let mut keep = vec![false; live.len()];
+        let mut keep = vec![false; members.len()];
         last.into_values().for_each(|place| keep[place] = true);
-        let before = live.len();
-        let mut place = 0;
-        live.retain(|_| {
-            place += 1;
-            keep[place - 1]
-        });
-        self.counts.duplicate_keys += (before - live.len()) as u64;
+        let mut keep = keep.into_iter();
+        members.retain(|_| keep.next().unwrap_or(true));
+        self.counts.duplicate_keys += repeated as u64;
     }
 
     fn member(
@@ -215,7 +212,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
     ) -> Result<(), Rejected> {
         check_depth(depth)?;
         self.cell(name, id, CellKind::Object, Cow::Borrowed(""), rank);
-        let members = json::members(text)?;
+        let mut members = json::members(text)?;
         if members.is_empty() {
             return Ok(());
         }
@@ -223,7 +220,8 @@ impl<'s, 'de> Flatten<'s, 'de> {
         full.push_str(name);
         full.push('.');
         let prefix = full.len();
-        for member in self.live(&full, members) {
+        self.settle(&full, &mut members);
+        for member in &members {
             full.truncate(prefix);
             full.push_str(&member.key);
             self.member(&full, member.id, &member.value, depth, rank.saturating_add(1))?;
@@ -252,7 +250,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
 
     fn cell(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: Cow<'de, str>, rank: u8) {
         if let Some(slot) = facts::slot(id, name) {
-            self.facts.keep(slot, kind, &text);
+            self.facts.keep(slot, kind, text.clone());
         }
         let named = if id.is_some() { 0 } else { name.len() };
         let length = text.len().min(MAX_VALUE_BYTES) + named + CELL_BYTES;

@@ -24,6 +24,8 @@ pub(crate) struct Member<'de> {
     pub(crate) key: Cow<'de, str>,
     /// What stands behind it.
     pub(crate) value: Value<'de>,
+    /// The dictionary's id of its full name, once that has been looked up.
+    pub(crate) id: Option<u16>,
 }
 
 /// The members of the one object that `text` is, in their order, repeated names included.
@@ -56,7 +58,7 @@ pub(crate) fn elements(text: &str) -> Result<Vec<&RawValue>, Rejected> {
 /// The text that a JSON string stands for; half of a surrogate pair becomes U+FFFD.
 pub(crate) fn unescape(text: &str) -> Result<Cow<'_, str>, Rejected> {
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
-    if !inner.as_bytes().contains(&b'\\') {
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inner));
     }
     let bytes = serde_json::Deserializer::from_str(text)
@@ -82,7 +84,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::with_capacity(USUAL);
         while let Some(key) = map.next_key_seed(Key)? {
             let value: &RawValue = map.next_value()?;
-            members.push(Member { key, value: Value::Json(value.get()) });
+            members.push(Member { key, value: Value::Json(value.get()), id: None });
         }
         Ok(members)
     }

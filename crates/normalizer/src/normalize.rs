@@ -153,11 +153,9 @@ impl Normalizer {
         position: RawPosition,
         trace: &mut Trace,
     ) -> Result<Event, Rejected> {
-        let sends_action = members.iter().any(|member| member.key == "action");
         let mut flatten = Flatten::new(&mut self.builder, &mut self.scratch, &mut self.counts);
         flatten.event(members, payload_length)?;
-        let truncated = flatten.truncated;
-        let facts = std::mem::take(&mut flatten.facts);
+        let Flatten { facts, truncated, sends_action, .. } = flatten;
         let action = action(&facts, sends_action)?;
         let (occurred_at, form) = occurred_at(&facts, trace)?;
         self.counts.seconds_converted += u64::from(form == TimeForm::Seconds);
