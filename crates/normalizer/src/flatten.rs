@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use hubwarden_event::{CellKind, FlatBuilder, MAX_RECORD_BYTES, MAX_VALUE_BYTES, dictionary};
 
 use crate::facts::{self, Facts, Slot};
-use crate::json::{self, Member, Value};
+use crate::json::{self, Member};
 use crate::{Counts, Rejected};
 
 /// Objects and arrays inside each other beyond this are rejected.
@@ -85,13 +85,10 @@ impl<'s, 'de> Flatten<'s, 'de> {
             if member.id.is_none() {
                 self.counts.unknown_fields.count(&member.key);
             }
-            self.member(&member.key, member.id, &member.value, 1, 1)?;
+            self.member(&member.key, member, 1, 1)?;
             self.sends_action |= facts::slot(member.id, &member.key) == Some(Slot::Action);
-            if let Value::Json(text) = member.value
-                && member.key == "data"
-                && text.starts_with('{')
-            {
-                data = Some(text);
+            if member.is_json && member.key == "data" && member.value.starts_with('{') {
+                data = Some(member.value);
             }
         }
         if let Some(text) = data {
@@ -114,7 +111,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
             if taken.contains(&*member.key) || is_reserved(&member.key) {
                 continue;
             }
-            self.member(&member.key, member.id, &member.value, 2, FOLDED)?;
+            self.member(&member.key, member, 2, FOLDED)?;
         }
         Ok(())
     }
@@ -168,18 +165,15 @@ impl<'s, 'de> Flatten<'s, 'de> {
     fn member(
         &mut self,
         name: &str,
-        id: Option<u16>,
-        value: &Value<'de>,
+        member: &Member<'de>,
         depth: usize,
         rank: u8,
     ) -> Result<(), Rejected> {
-        match value {
-            Value::Json(text) => self.value(name, id, text, depth, rank),
-            Value::Text(text) => {
-                self.cell(name, id, CellKind::Text, text.clone(), rank);
-                Ok(())
-            }
+        if member.is_json {
+            return self.value(name, member.id, member.value, depth, rank);
         }
+        self.cell(name, member.id, CellKind::Text, member.value, rank);
+        Ok(())
     }
 
     fn value(
@@ -191,12 +185,21 @@ impl<'s, 'de> Flatten<'s, 'de> {
         rank: u8,
     ) -> Result<(), Rejected> {
         let (kind, text) = match text.as_bytes().first() {
-            Some(b'"') => (CellKind::Text, json::unescape(text)?),
+            Some(b'"') => match json::unescape(text)? {
+                Cow::Borrowed(text) => (CellKind::Text, text),
+                Cow::Owned(text) => {
+                    self.write(name, id, CellKind::Text, &text, rank);
+                    if let Some(slot) = facts::slot(id, name) {
+                        self.facts.keep(slot, CellKind::Text, Cow::Owned(text));
+                    }
+                    return Ok(());
+                }
+            },
             Some(b'{') => return self.object(name, id, text, depth + 1, rank),
             Some(b'[') => return self.array(name, id, text, depth + 1, rank),
-            Some(b't' | b'f') => (CellKind::Bool, Cow::Borrowed(text)),
-            Some(b'n') | None => (CellKind::Null, Cow::Borrowed("")),
-            Some(_) => (CellKind::Number, Cow::Borrowed(text)),
+            Some(b't' | b'f') => (CellKind::Bool, text),
+            Some(b'n') | None => (CellKind::Null, ""),
+            Some(_) => (CellKind::Number, text),
         };
         self.cell(name, id, kind, text, rank);
         Ok(())
@@ -211,7 +214,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
         rank: u8,
     ) -> Result<(), Rejected> {
         check_depth(depth)?;
-        self.cell(name, id, CellKind::Object, Cow::Borrowed(""), rank);
+        self.cell(name, id, CellKind::Object, "", rank);
         let mut members = json::members(text)?;
         if members.is_empty() {
             return Ok(());
@@ -224,7 +227,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
         for member in &members {
             full.truncate(prefix);
             full.push_str(&member.key);
-            self.member(&full, member.id, &member.value, depth, rank.saturating_add(1))?;
+            self.member(&full, member, depth, rank.saturating_add(1))?;
         }
         Ok(())
     }
@@ -240,7 +243,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
         check_depth(depth)?;
         let elements = json::elements(text)?;
         if elements.is_empty() {
-            self.cell(name, id, CellKind::EmptyArray, Cow::Borrowed(""), rank);
+            self.cell(name, id, CellKind::EmptyArray, "", rank);
         }
         for element in elements {
             self.value(name, id, element.get(), depth, rank)?;
@@ -248,15 +251,19 @@ impl<'s, 'de> Flatten<'s, 'de> {
         Ok(())
     }
 
-    fn cell(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: Cow<'de, str>, rank: u8) {
+    fn cell(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: &'de str, rank: u8) {
         if let Some(slot) = facts::slot(id, name) {
-            self.facts.keep(slot, kind, text.clone());
+            self.facts.keep(slot, kind, Cow::Borrowed(text));
         }
+        self.write(name, id, kind, text, rank);
+    }
+
+    fn write(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: &str, rank: u8) {
         let named = if id.is_some() { 0 } else { name.len() };
         let length = text.len().min(MAX_VALUE_BYTES) + named + CELL_BYTES;
         self.truncated |= text.len() > MAX_VALUE_BYTES;
         let fits = self.builder.record().encoded_len() + length <= MAX_SENT_BYTES;
-        if fits && self.builder.push_known(id, name, kind, &text) {
+        if fits && self.builder.push_known(id, name, kind, text) {
             self.scratch.ranks.push(rank);
         } else {
             self.truncated = true;

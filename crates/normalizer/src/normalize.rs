@@ -4,7 +4,7 @@ use hubwarden_event::{ContentType, Event, FlatBuilder, Kind, RawPosition, RawRec
 
 use crate::facts::{Fact, Facts, Slot};
 use crate::flatten::{Flatten, Scratch};
-use crate::json::{Member, Value};
+use crate::json::Member;
 use crate::networks::Networks;
 use crate::time::{self, TimeForm};
 use crate::{Counts, Rejected, csv_row, enrich, json};
@@ -128,8 +128,8 @@ impl Normalizer {
         let members = json::members(text)?;
         if !members.iter().any(|member| member.key == "action")
             && let Some(inner) = members.iter().rev().find(|member| member.key == "event")
-            && let Value::Json(inner) = inner.value
         {
+            let inner = inner.value;
             if inner.starts_with('{') {
                 trace.wrapping = Wrapping::Envelope;
                 return self.members(json::members(inner)?, inner.len(), raw, position, trace);
