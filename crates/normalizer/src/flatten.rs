@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use hubwarden_event::{CellKind, FlatBuilder, MAX_RECORD_BYTES, MAX_VALUE_BYTES, dictionary};
 
-use crate::facts::{self, Facts, Slot};
+use crate::facts::{self, Facts};
 use crate::json::{self, Member};
 use crate::{Counts, Rejected};
 
@@ -37,9 +37,8 @@ pub(crate) struct Flatten<'s, 'de> {
     pub(crate) facts: Facts<'de>,
     /// Whether a field or the end of a value had no room.
     pub(crate) truncated: bool,
-    /// Whether a member `action` came, whatever its value.
-    pub(crate) sends_action: bool,
     dotted: bool,
+    reserved: bool,
 }
 
 impl<'s, 'de> Flatten<'s, 'de> {
@@ -56,8 +55,8 @@ impl<'s, 'de> Flatten<'s, 'de> {
             counts,
             facts: Facts::default(),
             truncated: false,
-            sends_action: false,
             dotted: false,
+            reserved: false,
         }
     }
 
@@ -69,11 +68,11 @@ impl<'s, 'de> Flatten<'s, 'de> {
         payload_length: usize,
     ) -> Result<(), Rejected> {
         self.settle("", &mut members);
-        members.retain(|member| {
-            let reserved = is_reserved(&member.key);
-            self.counts.reserved_fields += u64::from(reserved);
-            !reserved
-        });
+        if self.reserved {
+            let sent = members.len();
+            members.retain(|member| !is_reserved(&member.key));
+            self.counts.reserved_fields += (sent - members.len()) as u64;
+        }
         if payload_length > LARGE_PAYLOAD {
             members.sort_by_key(|member| match facts::slot(member.id, &member.key) {
                 Some(_) => member.id.unwrap_or(0),
@@ -86,8 +85,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
                 self.counts.unknown_fields.count(&member.key);
             }
             self.member(&member.key, member, 1, 1)?;
-            self.sends_action |= facts::slot(member.id, &member.key) == Some(Slot::Action);
-            if member.is_json && member.key == "data" && member.value.starts_with('{') {
+            if member.is_json && member.value.starts_with('{') && member.key == "data" {
                 data = Some(member.value);
             }
         }
@@ -127,6 +125,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
             if prefix.is_empty() {
                 member.id = dictionary::id(&member.key);
                 self.dotted |= facts::is_dotted(member.id, &member.key);
+                self.reserved |= is_reserved(&member.key);
             } else {
                 name.clear();
                 name.push_str(prefix);

@@ -155,8 +155,8 @@ impl Normalizer {
     ) -> Result<Event, Rejected> {
         let mut flatten = Flatten::new(&mut self.builder, &mut self.scratch, &mut self.counts);
         flatten.event(members, payload_length)?;
-        let Flatten { facts, truncated, sends_action, .. } = flatten;
-        let action = action(&facts, sends_action)?;
+        let Flatten { facts, truncated, .. } = flatten;
+        let action = action(&facts)?;
         let (occurred_at, form) = occurred_at(&facts, trace)?;
         self.counts.seconds_converted += u64::from(form == TimeForm::Seconds);
         let suspect = occurred_at.millis_since(raw.received_at) > MAX_AHEAD_MS;
@@ -190,12 +190,12 @@ fn after_prefix(line: &str) -> Result<&str, Rejected> {
     Ok(&line[start..])
 }
 
-fn action<'f>(facts: &'f Facts<'_>, sent: bool) -> Result<&'f str, Rejected> {
+fn action<'f>(facts: &'f Facts<'_>) -> Result<&'f str, Rejected> {
     use hubwarden_event::CellKind::Text;
     match facts.get(Slot::Action) {
         Some(Fact { kind: Text, text }) if !text.is_empty() => Ok(text),
         Some(Fact { kind: Text, .. }) => Err(Rejected::new("field `action` is empty")),
-        None if !sent => Err(Rejected::new("field `action` is missing")),
+        None if !facts.came(Slot::Action) => Err(Rejected::new("field `action` is missing")),
         _ => Err(Rejected::new("field `action` is not text")),
     }
 }
