@@ -9,6 +9,7 @@
 mod error;
 mod journal;
 mod memory;
+mod patient;
 mod port;
 mod positions;
 pub mod topic;
@@ -19,6 +20,7 @@ pub use journal::{
     Repaired, Status,
 };
 pub use memory::{Memory, MemoryReader, MemoryWriter};
+pub use patient::commit_when_room;
 pub use port::{Batch, Bus, Delivered, Limit, MAX_BODY, MAX_LABELS, Record, Sink, Source};
 pub use positions::Positions;
 pub use topic::Topic;

@@ -1,7 +1,6 @@
-use hubwarden_bus::{Positions, Record, Sink, topic};
+use hubwarden_bus::{Positions, Record, Sink, commit_when_room, topic};
 use hubwarden_event::RawBody;
 use hubwarden_proto::encode_raw;
-use hubwarden_service::Backoff;
 
 use crate::Error;
 
@@ -26,18 +25,5 @@ pub(crate) fn raw(body: RawBody) -> Record {
 /// # Errors
 /// What will not pass by waiting.
 pub(crate) async fn commit(sink: &mut impl Sink, outputs: Vec<Record>) -> Result<(), Error> {
-    let mut backoff = Backoff::default();
-    let mut waiting = false;
-    loop {
-        match sink.commit(outputs.clone(), &Positions::none()).await {
-            Ok(()) => return Ok(()),
-            Err(error) if error.is_retryable() => {
-                if !std::mem::replace(&mut waiting, true) {
-                    tracing::warn!(%error, "waiting for room on the bus");
-                }
-                tokio::time::sleep(backoff.next_wait()).await;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    Ok(commit_when_room(sink, outputs, &Positions::none()).await?)
 }

@@ -1,1 +1,31 @@
-//! console
+//! Keeps findings, answers questions about them, and shows them.
+//!
+//! [`consume`] moves findings from the bus into a [`FindingStore`]; [`Findings`] are the questions
+//! that the pages, the JSON API and gRPC ([`FindingApi`]) share; [`web`] renders the pages. Whatever
+//! a finding says was written by strangers: [`escape`] and [`link`] are the only ways out.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access;
+mod api;
+pub mod consume;
+mod error;
+pub mod escape;
+mod filter;
+mod findings;
+pub mod link;
+mod status;
+mod store;
+pub mod web;
+
+pub use access::Access;
+pub use api::FindingApi;
+pub use error::Error;
+pub use filter::{Filter, parse_when};
+pub use findings::{Findings, RawBytes, TimelineEntry};
+pub use status::{
+    Backfill, BlindRule, Health, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
+};
+pub use store::{
+    DayCount, EntityCount, FindingQuery, FindingStore, Intake, MAX_PAGE, Order, Page, PageToken,
+    RuleCount, SeverityCounts, SqliteStore, Unreadable, concept_of,
+};

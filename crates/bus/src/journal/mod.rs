@@ -17,10 +17,8 @@
 
 use std::path::Path;
 
-use std::fmt;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -32,9 +30,12 @@ use self::state::Shared;
 use self::writer::{Commit, Order, Writer};
 use crate::{Bus, Delivered, Error, Positions, Record, Sink, Topic, topic};
 
+mod admit;
+mod append;
 mod body;
 mod files;
 mod frame;
+mod options;
 mod reader;
 mod recover;
 mod repair;
@@ -46,6 +47,7 @@ mod status;
 mod writer;
 
 pub use self::files::{File, Files};
+pub use self::options::{Clock, Options};
 pub use self::reader::JournalReader;
 pub use self::repair::{Damage, Repair, Repaired};
 pub use self::status::{Lag, Status};
@@ -53,53 +55,6 @@ pub use self::status::{Lag, Status};
 /// The queue before the writer, in shares of 64 KiB: 64 MiB of commits may wait.
 const QUEUE: u32 = 1024;
 const SHARE: usize = 64 << 10;
-
-/// Tells the time in milliseconds of Unix time.
-pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// How a journal is kept.
-#[derive(Clone)]
-pub struct Options {
-    /// How large a segment grows before the next begins.
-    pub segment_bytes: u64,
-    /// How long consumed records stay.
-    pub keep: Duration,
-    /// How many bytes the journal may take. Beyond it consumed records go early; when there are
-    /// none, commits that consume nothing are refused, and at twice the budget all commits with
-    /// outputs are: a stage must still be able to consume what the entrance has let in.
-    pub budget_bytes: u64,
-    /// How many bytes of the disk are left to others.
-    pub free_floor_bytes: u64,
-    /// How many bytes of the newest commits stay in memory for readers.
-    pub cache_bytes: usize,
-    /// Tells append times and ages.
-    pub clock: Clock,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            segment_bytes: 64 << 20,
-            keep: Duration::from_secs(7 * 24 * 3600),
-            budget_bytes: 20 << 30,
-            free_floor_bytes: 256 << 20,
-            cache_bytes: 32 << 20,
-            clock: Arc::new(crate::memory::now_ms),
-        }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Options")
-            .field("segment_bytes", &self.segment_bytes)
-            .field("keep", &self.keep)
-            .field("budget_bytes", &self.budget_bytes)
-            .field("free_floor_bytes", &self.free_floor_bytes)
-            .field("cache_bytes", &self.cache_bytes)
-            .finish_non_exhaustive()
-    }
-}
 
 /// The bus in a folder, for one process at a time.
 ///

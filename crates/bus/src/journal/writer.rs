@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::append::Appender;
 use super::body::Encoded;
 use super::files::File;
 use super::frame::{self, Ends, Head, Kind, Meta, NO_SALT};
@@ -22,8 +23,6 @@ use crate::{Error, Positions};
 const RETENTION_EVERY: Duration = Duration::from_secs(60);
 /// How many bytes share one sync at most, so that nobody waits for long.
 const MOST_PER_SYNC: usize = 32 << 20;
-/// Bodies up to this size are copied behind their meta, larger ones are written from where they are.
-const COPY_UP_TO: usize = 64 << 10;
 /// What a group takes on disk beside its body, roughly.
 const GROUP_OVERHEAD: u64 = 512;
 
@@ -59,7 +58,7 @@ pub(super) struct Writer {
     pub(super) len: u64,
     pub(super) ends: Ends,
     newest_ms: i64,
-    closed: Option<String>,
+    pub(super) closed: Option<String>,
 }
 
 impl Writer {
@@ -139,82 +138,6 @@ impl Writer {
         if !accepted.is_empty() {
             self.append(accepted);
         }
-    }
-
-    /// Whether a commit may be written, with `size` bytes in all since the last sync.
-    fn admit(&mut self, commit: &Commit, size: u64) -> Result<(), Error> {
-        if let Some(reason) = &self.closed {
-            let reason = reason.clone();
-            return Err(Error::Closed { reason });
-        }
-        for (topic, partition, position) in commit.consumed.iter() {
-            let end = self.ends[topic.index()];
-            if partition != 0 {
-                return Err(Error::NoPartition { topic, partition });
-            }
-            if position > end {
-                return Err(Error::Ahead {
-                    topic,
-                    position,
-                    end,
-                });
-            }
-        }
-        // What only moves positions always passes: it is how room is made.
-        if commit.outputs.body.is_empty() {
-            return Ok(());
-        }
-        self.check_budget(commit, size)?;
-        self.check_disk(size)
-    }
-
-    /// Holds the entrance at the budget, and the stages behind it at twice the budget.
-    ///
-    /// Were a stage refused at the budget that the entrance has filled, it could not consume, and
-    /// nothing would ever be freed.
-    fn check_budget(&mut self, commit: &Commit, size: u64) -> Result<(), Error> {
-        let entrance = commit.consumed.is_empty();
-        let budget = self.shared.options.budget_bytes;
-        let budget = if entrance {
-            budget
-        } else {
-            budget.saturating_mul(2)
-        };
-        if self.shared.read().bytes() + size <= budget {
-            return Ok(());
-        }
-        self.retain(size)?;
-        let state = self.shared.read();
-        let used = state.bytes();
-        if used + size <= budget {
-            return Ok(());
-        }
-        let waiting = ALL.into_iter().zip(state.floors());
-        let waiting = waiting.filter(|(topic, (floor, _))| *floor < state.ends[topic.index()]);
-        let waiting = waiting.filter_map(|(topic, (floor, stage))| {
-            Some((state.address_of(topic, floor), stage?, topic))
-        });
-        let waiting = waiting.min_by_key(|(address, _, _)| *address);
-        let waiting_for = waiting.map(|(_, stage, topic)| format!("stage {stage} on {topic}"));
-        Err(Error::Full {
-            used,
-            budget,
-            waiting_for: waiting_for.unwrap_or_else(|| "a larger budget".to_owned()),
-        })
-    }
-
-    fn check_disk(&self, size: u64) -> Result<(), Error> {
-        let files = &self.shared.files;
-        let free = files.free_bytes().map_err(|source| Error::Io {
-            doing: "asking for the free space of",
-            file: files.folder().to_path_buf(),
-            source,
-        })?;
-        if free < self.shared.options.free_floor_bytes.saturating_add(size) {
-            let folder = files.folder().to_path_buf();
-            return Err(Error::DiskFull { folder, free });
-        }
-        Ok(())
     }
 
     /// Writes, syncs, publishes and answers.
@@ -423,55 +346,5 @@ fn copy_of(error: &io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(code) => io::Error::from_raw_os_error(code),
         None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
-/// Writes groups at the end of a file with few calls and little copying.
-struct Appender<'a> {
-    file: &'a dyn File,
-    at: u64,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Appender<'a> {
-    fn new(file: &'a dyn File, at: u64) -> Appender<'a> {
-        let buffer = Vec::new();
-        Appender { file, at, buffer }
-    }
-
-    fn end(&self) -> u64 {
-        self.at + self.buffer.len() as u64
-    }
-
-    fn put(&mut self, meta: &Meta, outputs: &Encoded, seed: u64) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(256);
-        meta.encode(&mut bytes);
-        frame::put_start(
-            &mut self.buffer,
-            Kind::Group,
-            &bytes,
-            outputs.body.len(),
-            outputs.crc,
-            seed,
-        );
-        if outputs.body.len() <= COPY_UP_TO {
-            self.buffer.extend_from_slice(&outputs.body);
-            return if self.buffer.len() > 16 * COPY_UP_TO {
-                self.flush()
-            } else {
-                Ok(())
-            };
-        }
-        self.flush()?;
-        self.file.write_at(self.at, &outputs.body)?;
-        self.at += outputs.body.len() as u64;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_at(self.at, &self.buffer)?;
-        self.at += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
     }
 }

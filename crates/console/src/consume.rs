@@ -1,0 +1,83 @@
+//! The stage that moves findings from the bus into the store.
+
+use bytes::Bytes;
+use hubwarden_bus::{Batch, Limit, Positions, Sink, Source};
+use tokio_util::sync::CancellationToken;
+
+use crate::{Error, FindingStore, Intake, Unreadable};
+
+/// The name under which the bus knows this stage.
+pub const STAGE: &str = "console";
+
+/// What is kept of a record that is not a finding.
+const UNREADABLE_BYTES: usize = 64 << 10;
+
+/// Moves findings into the store until stopped.
+///
+/// The store keeps the position in the transaction of the findings and decides where to go on;
+/// what the bus is told afterwards only lets it forget.
+///
+/// # Errors
+/// When the bus or the store fails, or when the bus has forgotten findings that the store has not
+/// seen ([`Error::Missed`]).
+pub async fn run<B: Source + Sink>(
+    mut bus: B,
+    store: &dyn FindingStore,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    resume(&mut bus, &store.positions().await?)?;
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            batch = bus.next_batch(Limit::default()) => batch?,
+        };
+        let intake = read(&batch);
+        let consumed = intake.consumed.clone();
+        for record in &intake.unreadable {
+            let (topic, position) = (record.topic, record.position);
+            tracing::error!(%topic, position, reason = record.reason, "kept a record that is not a finding aside");
+        }
+        let changed = store.take_in(intake).await?;
+        tracing::debug!(records = batch.records.len(), changed, "took findings in");
+        bus.commit(Vec::new(), &consumed).await?;
+    }
+}
+
+/// What a batch brings.
+pub fn read(batch: &Batch) -> Intake {
+    let mut intake = Intake { consumed: batch.consumed(), ..Intake::default() };
+    for record in &batch.records {
+        match hubwarden_proto::decode_finding(record.body.clone()) {
+            Ok(finding) => intake.findings.push(finding),
+            Err(error) => intake.unreadable.push(Unreadable {
+                topic: record.topic,
+                partition: record.partition,
+                position: record.position,
+                reason: error.to_string(),
+                // A copy, so that a small part does not hold the whole.
+                body: Bytes::copy_from_slice(
+                    &record.body[..record.body.len().min(UNREADABLE_BYTES)],
+                ),
+            }),
+        }
+    }
+    intake
+}
+
+/// Goes to where the store stands; a fresh store begins with the oldest finding that is kept.
+fn resume<B: Source>(bus: &mut B, kept: &Positions) -> Result<(), Error> {
+    for (topic, partition, _) in bus.positions().iter() {
+        let known = kept.get(topic, partition);
+        match bus.read_from(&Positions::of(topic, partition, known.unwrap_or(0))) {
+            Ok(()) => {}
+            Err(hubwarden_bus::Error::Gone { topic, position, oldest }) => {
+                if known.is_some() {
+                    return Err(Error::Missed { topic, position, oldest });
+                }
+                bus.read_from(&Positions::of(topic, partition, oldest))?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,47 @@
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::header::{self, HeaderMap};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::{ConsoleState, Failed, guard, json, layout};
+
+/// The query of a one-time link.
+#[derive(Deserialize)]
+pub(super) struct Token {
+    #[serde(default)]
+    token: String,
+}
+
+/// Trades a one-time link for a session and shows the overview.
+pub(super) async fn sign_in(
+    State(state): State<ConsoleState>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    Query(query): Query<Token>,
+) -> Result<Response, Failed> {
+    // A program that only looks at the link must not use it up.
+    if method != Method::GET {
+        return Ok(StatusCode::METHOD_NOT_ALLOWED.into_response());
+    }
+    let Some(session) = state.access.sign_in(&query.token, (state.clock)())? else {
+        return Ok(layout::sign_in());
+    };
+    let local = guard::host(&headers, &uri).is_some_and(guard::is_loopback);
+    // Browsers refuse a secure cookie over plain HTTP, which there is on loopback only.
+    let secure = if local { "" } else { "; Secure" };
+    let name = guard::cookie_name(&headers, &uri);
+    let cookie = format!("{name}={session}; Path=/; HttpOnly; SameSite=Strict{secure}");
+    let headers = [(header::SET_COOKIE, cookie), (header::LOCATION, "/".into())];
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
+}
+
+/// Makes a new one-time link for whoever has the API token.
+pub(super) async fn link(State(state): State<ConsoleState>) -> Response {
+    match state.access.new_link((state.clock)()) {
+        Ok(path) => Json(serde_json::json!({ "path": path })).into_response(),
+        Err(error) => json::failed(&error),
+    }
+}
