@@ -42,9 +42,12 @@ pub(super) async fn show(State(state): State<ConsoleState>) -> Result<Html<Strin
         }
         (tiles(&overview))
         div class="columns" {
-            section aria-labelledby="days" {
-                h2 id="days" { "Findings per day" }
-                (chart::per_day(&overview.days, DAYS, now))
+            div class="stack" {
+                section aria-labelledby="days" {
+                    h2 id="days" { "Findings per day" }
+                    (chart::per_day(&overview.days, DAYS, now))
+                }
+                (rules(&overview.status))
             }
             div class="stack" {
                 section aria-labelledby="rules" {
@@ -74,7 +77,6 @@ pub(super) async fn show(State(state): State<ConsoleState>) -> Result<Html<Strin
             h2 id="sources-title" { "Sources" }
             (sources(&overview.status.sources, now))
         }
-        (rules(&overview.status))
         (parts::command("hubwarden status"))
     };
     Ok(page("Overview", Place::Overview, &content))
@@ -259,7 +261,7 @@ fn top(what: &str, most: u64, rows: impl Iterator<Item = (Markup, Severity, u64)
     html! {
         table class="top" {
             thead class="visually-hidden" {
-                tr { th scope="col" { (what) } th scope="col" { "Worst" } th scope="col" { "Findings" } }
+                tr { th scope="col" { (what) } th scope="col" { "Worst" } th scope="col" { "Share" } th scope="col" { "Findings" } }
             }
             tbody {
                 @for (name, worst, findings) in rows {
@@ -269,10 +271,8 @@ fn top(what: &str, most: u64, rows: impl Iterator<Item = (Markup, Severity, u64)
                             span class="visually-hidden" { (worst) }
                             (parts::shape(worst))
                         }
-                        td class="n" {
-                            (chart::share(findings, most, worst))
-                            (parts::number(findings))
-                        }
+                        td class="share-of" { (chart::share(findings, most, worst)) }
+                        td class="n" { (parts::number(findings)) }
                     }
                 }
             }
