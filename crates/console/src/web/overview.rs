@@ -108,9 +108,20 @@ async fn ask(state: &ConsoleState, now: Timestamp) -> Result<Overview, Error> {
     Ok(Overview { now, status, counts, recent, days, rules, entities, newest, unreadable })
 }
 
-fn answer(good: bool, question: &str, answer: &str, more: &Markup) -> Markup {
-    let (class, mark, word) =
-        if good { ("answer good", "✓", "No") } else { ("answer bad", "!", "Yes") };
+/// The answer to a question whose good answer is no.
+#[derive(Clone, Copy)]
+enum Reply {
+    No,
+    Partly,
+    Yes,
+}
+
+fn answer(reply: Reply, question: &str, answer: &str, more: &Markup) -> Markup {
+    let (class, mark, word) = match reply {
+        Reply::No => ("answer good", "✓", "No"),
+        Reply::Partly => ("answer partly", "!", "Partly"),
+        Reply::Yes => ("answer bad", "!", "Yes"),
+    };
     html! {
         section class=(class) aria-label=(question) {
             span class="mark" aria-hidden="true" { (mark) }
@@ -150,7 +161,8 @@ fn wrong(overview: &Overview) -> Markup {
     let more = html! {
         @if critical + high > 0 { p { a href=(Link::Findings(&filter)) { "Show them" } } }
     };
-    answer(critical + high == 0, "Is something wrong?", &text, &more)
+    let reply = if critical + high == 0 { Reply::No } else { Reply::Yes };
+    answer(reply, "Is something wrong?", &text, &more)
 }
 
 fn blind(overview: &Overview) -> Markup {
@@ -199,7 +211,12 @@ fn blind(overview: &Overview) -> Markup {
     };
     let more =
         html! { @if !problems.is_empty() { p { a href="#sources" { "See what and why" } } } };
-    answer(problems.is_empty(), "Am I blind?", &text, &more)
+    let reply = match problems.is_empty() {
+        true => Reply::No,
+        false if sources.is_empty() || !unseen.is_empty() || rules.loaded == 0 => Reply::Yes,
+        false => Reply::Partly,
+    };
+    answer(reply, "Am I blind?", &text, &more)
 }
 
 fn tiles(overview: &Overview) -> Markup {
@@ -245,7 +262,7 @@ fn top_entities(entities: &[EntityCount]) -> Markup {
         let filter = Filter { entity: name, ..Filter::default() };
         let link = html! {
             a class="entity" href=(Link::Findings(&filter)) {
-                span class="kind" { (parts::shown(&entity.kind)) } " " (parts::shown(&entity.name))
+                span class="kind" { (parts::shown(&entity.kind)) } " " span class="name" { (parts::shown(&entity.name)) }
             }
         };
         (link, entity.worst, entity.findings)
