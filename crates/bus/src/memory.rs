@@ -389,7 +389,8 @@ impl State {
     }
 }
 
-fn now_ms() -> i64 {
+/// Milliseconds of Unix time.
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

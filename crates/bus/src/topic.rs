@@ -78,7 +78,6 @@ impl Topic {
     }
 
     /// Its place in [`ALL`]; stands in files, so it is never renumbered.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the journal comes next"))]
     pub(crate) fn number(&self) -> u8 {
         self.number
     }
@@ -87,7 +86,6 @@ impl Topic {
         usize::from(self.number)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the journal comes next"))]
     pub(crate) fn by_number(number: u8) -> Option<Topic> {
         ALL.get(usize::from(number)).copied()
     }

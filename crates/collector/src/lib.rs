@@ -1,1 +1,18 @@
-//! collector
+//! Reads GitHub without gaps and publishes raw records.
+//!
+//! [`files`] cuts exports into records as a stream, [`source_id`] names each record so that the same
+//! event is one whichever way it came, [`import`] puts them on the bus or pushes them to a server,
+//! [`IngestApi`] is that server.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod error;
+pub mod files;
+mod import;
+mod ingest;
+mod publish;
+mod source_id;
+
+pub use error::Error;
+pub use import::{Advance, Append, Import, ToBus, import};
+pub use ingest::{IngestApi, ToServer};
+pub use source_id::source_id;

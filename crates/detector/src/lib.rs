@@ -1,1 +1,20 @@
-//! detector
+//! Runs rules over events and publishes findings.
+//!
+//! [`Rulebook`] is what judges: the shipped rules, those of the configuration, and lists; it travels
+//! on the bus. [`run_match`] judges events by it and [`run_correlate`] turns matches into findings.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod correlating;
+mod entities;
+mod error;
+mod matching;
+mod rulebook;
+mod schema;
+pub mod shipped;
+pub mod state;
+
+pub use correlating::{CORRELATE_STAGE, CorrelateCounts, InMemory, run_correlate};
+pub use error::Error;
+pub use matching::{MATCH_STAGE, MatchCounts, MatchStage, run_match};
+pub use rulebook::{ListSource, Rulebook, RulesConfig, last_change, rule_paths};
+pub use schema::Catalogue;

@@ -121,6 +121,22 @@ impl FlatRecord {
         })
     }
 
+    /// The cell at a position of [`cells`](Self::cells), without walking there.
+    pub fn cell(&self, position: usize) -> Option<CellRef<'_>> {
+        let cell = self.cells.get(position)?;
+        let start = match position.checked_sub(1) {
+            Some(before) => self.cells[before].end as usize,
+            None => 0,
+        };
+        let whole = self.text.get(start..cell.end as usize).unwrap_or_default();
+        let (name, text) = match cell.field {
+            NAMED => whole.split_at(usize::from(cell.name_length)),
+            id => (dictionary::name(id).unwrap_or_default(), whole),
+        };
+        let field = (cell.field != NAMED).then_some(cell.field);
+        Some(CellRef { field, name, kind: cell.kind, cut: cell.cut, text })
+    }
+
     /// The cells of one field.
     pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = CellRef<'a>> {
         let id = dictionary::id(name);
@@ -351,6 +367,10 @@ mod tests {
         assert_eq!(record.first("not_in_the_dictionary"), Some("é"));
         assert_eq!((record.first("user_id"), record.typed("user_id")), (Some("0"), None));
         assert_eq!(record.values("teams").count(), 2);
+        for (position, cell) in record.cells().enumerate() {
+            assert_eq!(record.cell(position), Some(cell));
+        }
+        assert_eq!(record.cell(6), None);
         let json = serde_json::Value::Object(record.to_json()).to_string();
         assert!(
             json.contains("9007199254740993") && json.contains(r#""teams":["a",null]"#),

@@ -1,1 +1,27 @@
-//! hubwarden
+//! The command line, and all stages in one process.
+//!
+//! [`run`] is the whole program; [`Pipeline`] is the embedded form of the line from raw records to
+//! findings, [`scan`] the same judgement without anything kept.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod casework;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod output;
+mod pipeline;
+pub mod scan;
+mod server;
+
+pub use args::Cli;
+pub use casework::{CaseOutcome, run_case, run_outside_cases};
+pub use config::Config;
+pub use failure::{Exit, Failure};
+pub use pipeline::{Pipeline, Settings};
+
+/// Runs one command and gives the process's exit code.
+pub fn run(cli: Cli) -> Exit {
+    commands::dispatch(cli)
+}

@@ -1,0 +1,101 @@
+use hubwarden_event::ContentType;
+use memchr::memchr_iter;
+
+use super::cut::Cut;
+use super::scanner::{Found, Scanner};
+use super::{Item, NOT_A_RECORD};
+
+/// Why a value at the end of a text is only a part.
+pub(super) const UNCLOSED: &str = "the file ends inside this value; it was probably cut off";
+
+/// Cuts JSON values that stand one after the other or in arrays.
+///
+/// `base` is the offset of `text` in the piece that ranges point into. The elements of an array are
+/// records, whichever way they are separated, so a missing or additional comma harms nothing.
+pub(super) fn cut(
+    in_array: &mut bool,
+    base: usize,
+    text: &[u8],
+    last: Option<&str>,
+    cut: &mut Cut,
+) {
+    let mut at = 0;
+    loop {
+        let blanks = text[at..].iter().take_while(|byte| is_separator(**byte)).count();
+        cut.advance(&text[at..at + blanks]);
+        at += blanks;
+        let Some(first) = text.get(at) else { return };
+        let (length, content_type, damage) = match first {
+            b'[' if !*in_array => {
+                *in_array = true;
+                cut.advance(b"[");
+                at += 1;
+                continue;
+            }
+            b']' if *in_array => {
+                *in_array = false;
+                cut.advance(b"]");
+                at += 1;
+                continue;
+            }
+            b'{' | b'[' | b'"' => match Scanner::default().scan(&text[at..]) {
+                Found::End(end) => (end, ContentType::Json, None),
+                Found::Broken(end) => {
+                    let damage = "a text in this value is not closed before the line ends";
+                    (end, ContentType::Json, Some(damage))
+                }
+                Found::More if last.is_some() => (text.len() - at, ContentType::Json, last),
+                Found::More => return,
+            },
+            b'}' | b']' => (1, ContentType::Unknown, Some(NOT_A_RECORD)),
+            _ => {
+                let end = text[at..].iter().position(|byte| matches!(byte, b',' | b']' | b'\n'));
+                match end.or(last.map(|_| text.len() - at)) {
+                    Some(end) => (end, ContentType::Unknown, Some(NOT_A_RECORD)),
+                    None => return,
+                }
+            }
+        };
+        cut.items.push(Item {
+            range: base + at..base + at + length,
+            line: cut.line,
+            content_type,
+            damage: damage.map(str::to_owned),
+            whole: None,
+        });
+        cut.advance(&text[at..at + length]);
+        at += length;
+    }
+}
+
+/// Whether more than one value stands on this line, which begins with `{`.
+pub(super) fn several(line: &[u8]) -> bool {
+    memchr_iter(b'}', line).any(|at| line[at + 1..].trim_ascii_start().starts_with(b"{"))
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | 0x1e)
+}
+
+/// The elements of an answer that must be one whole JSON array.
+///
+/// # Errors
+/// What it is instead, in words.
+pub(crate) fn cut_array(text: &[u8]) -> Result<Vec<std::ops::Range<usize>>, &'static str> {
+    let trimmed = text.trim_ascii_start();
+    if !trimmed.starts_with(b"[") {
+        return Err(match trimmed.first() {
+            Some(b'<') => "an HTML or XML page",
+            Some(b'{') => "an object",
+            None => "an empty body",
+            Some(_) => "something that is not JSON",
+        });
+    }
+    let mut found = Cut::at_line(1);
+    let mut in_array = false;
+    cut(&mut in_array, 0, text, Some(UNCLOSED), &mut found);
+    if in_array || found.items.iter().any(|item| item.damage.is_some()) {
+        return Err("a JSON array that is cut off or damaged");
+    }
+    Ok(found.items.into_iter().map(|item| item.range).collect())
+}

@@ -1,0 +1,191 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use hubwarden_bus::{Bus, Positions, Record, Sink, topic};
+use hubwarden_event::{Hash, hash_parts};
+use hubwarden_proto::{Message, v1};
+use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet};
+use serde::{Deserialize, Serialize};
+
+use crate::{Catalogue, Error, shipped};
+
+/// Key of the record on `rules` that says which rules judge.
+const ACTIVE: &[u8] = b"active";
+
+/// Section `[rules]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RulesConfig {
+    /// Whether the rules of this release are loaded.
+    pub shipped: bool,
+    /// Folders with rule files of one's own (`*.yml`), read beside the shipped ones.
+    pub dirs: Vec<PathBuf>,
+}
+
+impl Default for RulesConfig {
+    fn default() -> Self {
+        Self { shipped: true, dirs: Vec::new() }
+    }
+}
+
+/// A list of section `[lists]`: its values, or the file that holds them, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ListSource {
+    /// The values.
+    Values(Vec<String>),
+    /// A file with a value a line; `#` begins a comment.
+    File {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Rule files and lists as they were read together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rulebook {
+    /// The rule files.
+    pub files: Vec<RuleFile>,
+    /// The lists.
+    pub lists: Lists,
+}
+
+impl Rulebook {
+    /// The rules and lists of this release.
+    pub fn shipped() -> Self {
+        Self { files: shipped::rule_files(), lists: shipped::lists() }
+    }
+
+    /// Reads what the configuration names; configured lists replace shipped ones of the same name.
+    ///
+    /// # Errors
+    /// A folder or list file that cannot be read. A flaw inside a rule file is not an error: it is
+    /// told by [`compile`](Self::compile) and the other rules load.
+    pub fn read(rules: &RulesConfig, lists: &BTreeMap<String, ListSource>) -> Result<Self, Error> {
+        let mut book = if rules.shipped { Self::shipped() } else { Self::default() };
+        for folder in &rules.dirs {
+            book.files.extend(read_folder(folder)?);
+        }
+        for (name, source) in lists {
+            let values = match source {
+                ListSource::Values(values) => values.clone(),
+                ListSource::File { file } => shipped::list_values(&read_text(file)?),
+            };
+            book.lists.insert(name, values);
+        }
+        Ok(book)
+    }
+
+    /// The set of these rules, and what there is to say about them.
+    pub fn compile(&self) -> Compiled {
+        RuleSet::compile(&self.files, &self.lists, Some(&Catalogue))
+    }
+
+    /// Makes this the active set of the bus, unless it is already.
+    ///
+    /// # Errors
+    /// When the bus cannot be read or does not take it.
+    pub async fn publish<B: Bus>(&self, bus: &B) -> Result<(), Error> {
+        let newest = bus.newest(topic::RULES)?;
+        let mut set = v1::RuleSet::default();
+        let mut records = Vec::new();
+        for file in &self.files {
+            let file = v1::RuleFile { name: file.name.clone(), text: file.text.clone() };
+            set.files.push(add(&mut records, v1::rule_body::Body::File(file)));
+        }
+        for name in self.lists.names() {
+            let values = self.lists.get(name).unwrap_or_default().to_vec();
+            let list = v1::RuleList { name: name.into(), values };
+            set.lists.push(add(&mut records, v1::rule_body::Body::List(list)));
+        }
+        let body = v1::RuleBody { body: Some(v1::rule_body::Body::Set(set)) }.encode_to_vec();
+        if newest.iter().any(|record| record.key == ACTIVE && record.body == body) {
+            return Ok(());
+        }
+        records.retain(|record| !newest.iter().any(|known| known.key == record.key));
+        records.push(Record::new(topic::RULES, ACTIVE, body));
+        bus.writer("rules").commit(records, &Positions::none()).await?;
+        Ok(())
+    }
+
+    /// The active set of the bus; none before the first was published.
+    ///
+    /// # Errors
+    /// When it cannot be read, or names a file or list that is not there.
+    pub fn active<B: Bus>(bus: &B) -> Result<Option<Self>, Error> {
+        let newest = bus.newest(topic::RULES)?;
+        let mut bodies = BTreeMap::new();
+        for record in &newest {
+            let body = v1::RuleBody::decode(record.body.clone()).map_err(hubwarden_proto::Error::from)?;
+            bodies.insert(record.key.clone(), body.body);
+        }
+        let Some(Some(v1::rule_body::Body::Set(set))) = bodies.get(ACTIVE) else { return Ok(None) };
+        let mut book = Self::default();
+        for key in set.files.iter().chain(&set.lists) {
+            match bodies.get(key) {
+                Some(Some(v1::rule_body::Body::File(file))) => {
+                    book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
+                }
+                Some(Some(v1::rule_body::Body::List(list))) => book.lists.insert(&list.name, list.values.clone()),
+                _ => return Err(Error::IncompleteRuleSet),
+            }
+        }
+        Ok(Some(book))
+    }
+}
+
+/// Adds a record of topic `rules` and gives its key, the hash of its content.
+fn add(records: &mut Vec<Record>, body: v1::rule_body::Body) -> prost::bytes::Bytes {
+    let body = v1::RuleBody { body: Some(body) }.encode_to_vec();
+    let key = prost::bytes::Bytes::copy_from_slice(&Hash(hash_parts([body.as_slice()])).0);
+    records.push(Record::new(topic::RULES, key.clone(), body));
+    key
+}
+
+fn read_text(file: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(file).map_err(|source| Error::Read { path: file.into(), source })
+}
+
+/// The rule files of a folder and its sub-folders, by name; hidden files and cases are left out.
+fn read_folder(folder: &Path) -> Result<Vec<RuleFile>, Error> {
+    let mut files = Vec::new();
+    for path in rule_paths(folder)? {
+        files.push(RuleFile { name: path.display().to_string(), text: read_text(&path)? });
+    }
+    Ok(files)
+}
+
+/// Paths of the rule files below a folder.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn rule_paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let unreadable = |source| Error::Read { path: folder.into(), source };
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') {
+            continue;
+        }
+        if path.is_dir() {
+            paths.extend(rule_paths(&path)?);
+        } else if name.ends_with(".yml") && !name.ends_with(".cases.yml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// When anything below these folders last changed; to be compared with an earlier answer.
+pub fn last_change(folders: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTime>)> {
+    let paths = folders.iter().flat_map(|folder| rule_paths(folder).unwrap_or_default());
+    paths
+        .map(|path| {
+            let changed = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).ok();
+            (path, changed)
+        })
+        .collect()
+}

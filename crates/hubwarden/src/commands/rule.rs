@@ -1,0 +1,229 @@
+use std::path::PathBuf;
+
+use hubwarden_collector::Import;
+use hubwarden_collector::files::{self, Input};
+use hubwarden_console::web::now;
+use hubwarden_detector::{Catalogue, Rulebook, rule_paths};
+use hubwarden_event::RawPosition;
+use hubwarden_normalizer::Normalizer;
+use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
+use serde::Serialize;
+
+use super::configure;
+use crate::args::{self, Global};
+use crate::casework::{CaseOutcome, run_outside_cases, run_shipped_cases};
+use crate::failure::{Exit, Failure};
+use crate::output::{Rows, print_one};
+use crate::Config;
+
+/// `hubwarden rule …`
+pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure> {
+    let config = configure(global)?;
+    let book = Rulebook::read(&config.rules, &config.lists)?;
+    match command {
+        args::Rule::List => list(global, &book.compile()),
+        args::Rule::Get(which) => get(global, &book, &which.name),
+        args::Rule::Lint(options) => check(global, &book, &options.paths),
+        args::Rule::Test(options) => test(global, &book, &options),
+        args::Rule::Explain(options) => explain(&config, &book, &options),
+    }
+}
+
+/// A rule as `rule list` shows it.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: String,
+    level: &'static str,
+    title: String,
+    window: String,
+    attack: Vec<String>,
+    file: String,
+    blind: Vec<String>,
+}
+
+impl Listed {
+    fn of(rule: &RuleInfo, compiled: &Compiled) -> Self {
+        let blind = compiled.blind.iter().find(|blind| blind.rule == rule.hash);
+        Self {
+            name: rule.name.clone(),
+            level: rule.level.as_str(),
+            title: rule.title.clone(),
+            window: window(&rule.window),
+            attack: rule.attack.clone(),
+            file: rule.file.clone(),
+            blind: blind.map(|blind| blind.missing.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+fn window(window: &Window) -> String {
+    let minutes = |span_ms: &i64| match span_ms / 60_000 {
+        0 => format!("{} s", span_ms / 1000),
+        minutes => format!("{minutes} min"),
+    };
+    match window {
+        Window::Single => "one event".into(),
+        Window::Events { at_least, span_ms } => format!("{at_least} events in {}", minutes(span_ms)),
+        Window::Values { fields, at_least, span_ms } => {
+            format!("{at_least} distinct {} in {}", fields.join("+"), minutes(span_ms))
+        }
+    }
+}
+
+fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
+    let rules: Vec<Listed> = compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
+    let header = &["level", "rule", "needs", "attack", "blind for", "title"];
+    let row = |rule: &Listed| {
+        vec![
+            rule.level.to_owned(),
+            rule.name.clone(),
+            rule.window.clone(),
+            rule.attack.join(" "),
+            rule.blind.join(" "),
+            rule.title.clone(),
+        ]
+    };
+    Rows { header, values: &rules, row }.print(global.output)?;
+    let refused = compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
+    for problem in refused {
+        eprintln!("{}", hubwarden_console::escape::terminal(&problem.to_string()));
+    }
+    Ok(Exit::Done)
+}
+
+fn find<'a>(compiled: &'a Compiled, name: &str) -> Result<&'a RuleInfo, Failure> {
+    let rules = compiled.set.rules();
+    let found = rules.iter().find(|rule| rule.name == name || rule.id.as_deref() == Some(name));
+    found.ok_or_else(|| {
+        let near = rules.iter().max_by(|a, b| {
+            strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name))
+        });
+        let hint = near.map(|near| format!("; did you mean `{}`?", near.name)).unwrap_or_default();
+        Failure::usage(format!("no rule is named `{name}`{hint}"))
+    })
+}
+
+fn get(global: &Global, book: &Rulebook, name: &str) -> Result<Exit, Failure> {
+    let compiled = book.compile();
+    let rule = find(&compiled, name)?;
+    let listed = Listed::of(rule, &compiled);
+    let mut lines = vec![
+        format!("{} ({})", rule.title, rule.name),
+        format!("level      {}", rule.level),
+        format!("needs      {}", listed.window),
+        format!("group by   {}", rule.group_by.join(", ")),
+        format!("ATT&CK     {}", rule.attack.join(" ")),
+        format!("file       {}", rule.file),
+        String::new(),
+        rule.description.clone(),
+        String::new(),
+        "Known harmless causes:".into(),
+    ];
+    lines.extend(rule.false_positives.iter().map(|cause| format!("  {cause}")));
+    lines.extend([String::new(), format!("First step: {}", rule.response)]);
+    if !listed.blind.is_empty() {
+        lines.push(format!("BLIND: set the lists {} in section [lists]", listed.blind.join(", ")));
+    }
+    let file = book.files.iter().find(|file| file.name == rule.file);
+    if let Some(file) = file {
+        lines.push(String::new());
+        lines.extend(file.text.lines().map(Into::into));
+    }
+    print_one(global.output, &listed, &lines)?;
+    Ok(Exit::Done)
+}
+
+fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Failure> {
+    let files = if paths.is_empty() { book.files.clone() } else { read(paths)? };
+    let problems = lint(&files, &book.lists, Some(&Catalogue));
+    #[derive(Serialize)]
+    struct Row {
+        severity: &'static str,
+        file: String,
+        line: usize,
+        rule: Option<String>,
+        message: String,
+    }
+    let rows: Vec<Row> = problems
+        .iter()
+        .map(|problem| Row {
+            severity: problem.severity.as_str(),
+            file: problem.file.clone(),
+            line: problem.line,
+            rule: problem.rule.clone(),
+            message: problem.message.clone(),
+        })
+        .collect();
+    let header = &["severity", "where", "rule", "message"];
+    let row = |row: &Row| {
+        let place = format!("{}:{}", row.file, row.line);
+        vec![row.severity.to_owned(), place, row.rule.clone().unwrap_or_default(), row.message.clone()]
+    };
+    Rows { header, values: &rows, row }.print(global.output)?;
+    let errors = problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
+    eprintln!("{} files, {} problems, {errors} errors", files.len(), problems.len());
+    Ok(if errors > 0 { Exit::Gate } else { Exit::Done })
+}
+
+fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        let paths = if path.is_dir() { rule_paths(path)? } else { vec![path.clone()] };
+        for path in paths {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            files.push(RuleFile { name: path.display().to_string(), text });
+        }
+    }
+    Ok(files)
+}
+
+fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, Failure> {
+    let outcomes = match &options.cases {
+        None => run_shipped_cases(book, options.name.as_deref())?,
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            run_outside_cases(book, &text)?
+        }
+    };
+    let header = &["result", "rule", "case", "expected", "actual"];
+    let row = |outcome: &CaseOutcome| {
+        vec![
+            outcome.result.to_owned(),
+            outcome.rule.clone(),
+            outcome.name.clone(),
+            outcome.expected.clone(),
+            outcome.actual.clone(),
+        ]
+    };
+    Rows { header, values: &outcomes, row }.print(global.output)?;
+    let count = |result| outcomes.iter().filter(|outcome| outcome.result == result).count();
+    let (passed, failed, no_rule) = (count("passed"), count("failed"), count("no rule"));
+    eprintln!("{passed} passed, {failed} failed, {no_rule} without a rule");
+    Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
+}
+
+fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Result<Exit, Failure> {
+    let compiled = book.compile();
+    let rule = find(&compiled, &options.name)?;
+    let input = Input::from_argument(&options.file);
+    let import = Import::new("explain".into(), std::slice::from_ref(&input), now());
+    let mut normalizer = Normalizer::new(std::sync::Arc::new(config.networks()));
+    let mut reader = files::open(&input)?;
+    while let Some(chunk) = reader.next_chunk() {
+        for item in &chunk.items {
+            match normalizer.normalize(&import.record(&chunk, item), RawPosition::default()) {
+                Ok(event) => {
+                    let action = event.record.first("action").unwrap_or_default();
+                    let text = format!("line {}: {action} at {}", item.line, event.occurred_at);
+                    println!("{}", hubwarden_console::escape::terminal(&text));
+                    let trace = compiled.set.explain(rule, &event.record).to_string();
+                    print!("{}", hubwarden_console::escape::terminal_lines(&trace));
+                }
+                Err(reason) => println!("line {}: {reason}", item.line),
+            }
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,147 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hubwarden_collector::audit::{self, FeedStatus, Poller, system_clock};
+use hubwarden_console::{Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider};
+use hubwarden_detector::{Rulebook, last_change};
+use hubwarden_rules::ProblemSeverity;
+use hubwarden_service::{TaskResult, signalled, supervise};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::configure;
+use crate::args::Global;
+use crate::failure::{Exit, Failure};
+use crate::server::Server;
+use crate::{Config, Pipeline, Settings};
+
+/// How often the rule folders are looked at.
+const RULES_EVERY: Duration = Duration::from_secs(5);
+
+/// The longest lead before the moment of connecting.
+const MAX_LEAD: Duration = Duration::from_secs(24 * 3600);
+
+/// `hubwarden serve`
+pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
+    let config = configure(global)?;
+    let settings = Settings::of(&config)?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await?;
+    let rules = rules_status(&settings.rulebook);
+    for problem in &rules.refused {
+        eprintln!("{}: {}", problem.name, problem.reason);
+    }
+    let lead = Duration::from_millis(settings.rulebook.compile().set.longest_span_ms().unsigned_abs());
+    let mut sources = Vec::new();
+    for connection in &config.github {
+        let poller = Poller::new(connection.clone(), lead.min(MAX_LEAD), system_clock());
+        sources.push((connection.clone(), poller.status()));
+        let (bus, token) = (pipeline.journal.clone(), stop.clone());
+        tasks.spawn(async move { Ok(poller.run(&bus, token).await?) });
+    }
+    let rules = Arc::new(Mutex::new(rules));
+    tasks.spawn(watch_rules(config.clone(), pipeline.journal.clone(), rules.clone(), stop.clone()));
+    let status = provider(&pipeline, sources, rules);
+    let listen = config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
+    let findings = pipeline.findings.clone();
+    let server = Server::bind(listen, &settings.data_dir, pipeline.journal.clone(), findings, status).await?;
+    eprintln!("open {}", server.link()?);
+    if config.github.is_empty() {
+        eprintln!("no [[github]] connection is configured: only imports are judged");
+    }
+    tasks.spawn(server.run(stop.clone()));
+    supervise(tasks, stop, Duration::from_secs(config.server.grace_s), signalled()).await?;
+    Ok(Exit::Done)
+}
+
+/// Publishes the rules again when a file of the configured folders changes.
+async fn watch_rules(
+    config: Config,
+    journal: hubwarden_bus::Journal,
+    status: Arc<Mutex<RulesStatus>>,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut seen = last_change(&config.rules.dirs);
+    let mut ticks = tokio::time::interval(RULES_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let now = last_change(&config.rules.dirs);
+        if now == seen {
+            continue;
+        }
+        seen = now;
+        match Rulebook::read(&config.rules, &config.lists) {
+            Ok(book) => {
+                let fresh = rules_status(&book);
+                tracing::info!(loaded = fresh.loaded, refused = fresh.refused.len(), "rules changed");
+                book.publish(&journal).await?;
+                if let Ok(mut status) = status.lock() {
+                    *status = fresh;
+                }
+            }
+            Err(error) => tracing::error!(%error, "the rules stay as they were"),
+        }
+    }
+}
+
+/// What there is to say about a rulebook.
+pub(crate) fn rules_status(book: &Rulebook) -> RulesStatus {
+    let compiled = book.compile();
+    let blind = compiled.blind.iter().map(|blind| BlindRule {
+        name: blind.name.clone(),
+        reason: blind.missing.iter().map(|list| format!("list:{list}")).collect::<Vec<_>>().join(" "),
+    });
+    let errors = compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
+    let refused = errors.map(|problem| BlindRule {
+        name: format!("{}:{}", problem.file, problem.line),
+        reason: problem.message.clone(),
+    });
+    RulesStatus { loaded: compiled.set.rules().len(), blind: blind.collect(), refused: refused.collect() }
+}
+
+type Sources = Vec<(audit::Connection, watch::Receiver<audit::Status>)>;
+
+/// Tells pages and status how reading and judging go.
+pub(crate) fn provider(pipeline: &Pipeline, sources: Sources, rules: Arc<Mutex<RulesStatus>>) -> StatusProvider {
+    let pipeline = pipeline.clone();
+    Arc::new(move || Status {
+        sources: sources.iter().map(|(connection, status)| source(connection, &status.borrow())).collect(),
+        rules: rules.lock().map(|rules| rules.clone()).unwrap_or_default(),
+        stages: pipeline
+            .lags()
+            .into_iter()
+            .map(|(name, lag)| StageStatus { name: name.into(), lag })
+            .collect(),
+    })
+}
+
+fn source(connection: &audit::Connection, status: &audit::Status) -> SourceStatus {
+    let live = status.feeds.iter().find(|feed| feed.until.is_none());
+    let backfills = || status.feeds.iter().filter(|feed| feed.until.is_some());
+    let through = |feed: &FeedStatus| feed.through.unwrap_or(feed.from);
+    let backfill = backfills().map(|feed| feed.from).min().map(|from| Backfill {
+        from,
+        until: backfills().filter_map(|feed| feed.until).max().unwrap_or(from),
+        through: backfills().filter(|feed| !feed.done).map(through).min().unwrap_or(from),
+        done: backfills().all(|feed| feed.done),
+    });
+    SourceStatus {
+        connection: connection.name.clone(),
+        feed: hubwarden_event::Feed::AuditRest.to_string(),
+        scope: connection.scope(),
+        records: status.feeds.iter().map(|feed| feed.records).sum(),
+        last_event: live.and_then(|live| live.last_event_at),
+        read_through: live.and_then(|live| live.through),
+        interval_ms: i64::try_from(connection.poll.interval.as_millis()).unwrap_or(i64::MAX),
+        errors: u64::from(status.error.is_some()),
+        last_error: status.error.clone(),
+        paused: false,
+        finished: false,
+        backfill,
+    }
+}

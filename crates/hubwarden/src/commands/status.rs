@@ -1,0 +1,75 @@
+use hubwarden_bus::Journal;
+use hubwarden_console::Status;
+
+use super::configure;
+use crate::args::{self, Format, Global};
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::print_one;
+use crate::pipeline::journal_dir;
+
+/// `hubwarden status`
+pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit, Failure> {
+    let config = configure(global)?;
+    let folder = &config.storage.data_dir;
+    let Some(client) = Client::find(folder).await else {
+        if options.link {
+            return Err(Failure::new(Exit::Failed, "no server runs on this data folder; start `hubwarden serve`"));
+        }
+        return stopped(global, &journal_dir(folder));
+    };
+    if options.link {
+        let answer = client.json("POST", "/api/v1/link").await?;
+        let link = answer.get("link").and_then(serde_json::Value::as_str).unwrap_or_default();
+        println!("http://{}{link}", client.address.listen);
+        return Ok(Exit::Done);
+    }
+    let answer = client.json("GET", "/api/v1/status").await?;
+    print_one(global.output, &answer, &lines(&answer))?;
+    Ok(Exit::Done)
+}
+
+fn lines(status: &serde_json::Value) -> Vec<String> {
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
+    let array = |name: &str| status.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    for source in array("sources") {
+        let read = source.get("read_through").map(text).unwrap_or_default();
+        let records = source.get("records").map(text).unwrap_or_default();
+        let scope = source.get("scope").map(text).unwrap_or_default();
+        lines.push(format!("source {scope}: {records} records, read through {read}"));
+        if let Some(error) = source.get("last_error").and_then(serde_json::Value::as_str) {
+            lines.push(format!("  FAILING: {error}"));
+        }
+    }
+    for stage in array("stages") {
+        let (name, lag) = (stage.get("name").map(text), stage.get("lag").map(text));
+        lines.push(format!("stage {}: {} records behind", name.unwrap_or_default(), lag.unwrap_or_default()));
+    }
+    if let Some(rules) = status.get("rules") {
+        let count = |name: &str| rules.get(name).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+        let loaded = rules.get("loaded").map(text).unwrap_or_default();
+        lines.push(format!("rules: {loaded} loaded, {} blind, {} refused", count("blind"), count("refused")));
+    }
+    lines
+}
+
+/// What the data folder says while no server runs.
+fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> {
+    eprintln!("no server runs on this data folder");
+    if !journal.is_dir() {
+        eprintln!("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
+        return Ok(Exit::Done);
+    }
+    let status = Journal::open_read_only(journal)?.status();
+    let stages: Vec<_> = status
+        .stages
+        .iter()
+        .map(|lag| hubwarden_console::StageStatus { name: lag.stage.clone(), lag: lag.records() })
+        .collect();
+    let mut lines = vec![format!("journal: {} MiB in {} segments", status.bytes >> 20, status.segments)];
+    lines.extend(stages.iter().map(|stage| format!("stage {}: {} records behind", stage.name, stage.lag)));
+    let format = if global.output == Format::Csv { Format::Table } else { global.output };
+    print_one(format, &Status { stages, ..Status::default() }, &lines)?;
+    Ok(Exit::Done)
+}

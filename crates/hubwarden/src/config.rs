@@ -1,0 +1,157 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hubwarden_detector::{ListSource, RulesConfig};
+use hubwarden_service::config::{self, Loaded};
+use hubwarden_service::{Invalid, LogConfig, Validate};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+/// The file that is read when none is named.
+pub(crate) const DEFAULT_FILE: &str = "hubwarden.toml";
+
+/// The whole configuration of the one program.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[server]`
+    pub server: ServerConfig,
+    /// `[storage]`
+    pub storage: StorageConfig,
+    /// `[[github]]`, one a connection.
+    pub github: Vec<hubwarden_collector::Connection>,
+    /// `[networks]`: your own networks as label and CIDR lists.
+    pub networks: BTreeMap<String, Vec<String>>,
+    /// `[rules]`
+    pub rules: RulesConfig,
+    /// `[lists]`: values that rules refer to.
+    pub lists: BTreeMap<String, ListSource>,
+    /// `[detection]`
+    pub detection: DetectionConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// Section `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Address of pages, JSON API and gRPC; loopback only, there is no TLS here yet.
+    pub listen: String,
+    /// How long stages may take to stop, in seconds.
+    pub grace_s: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:7474".into(), grace_s: 10 }
+    }
+}
+
+/// Section `[storage]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Where journal, state and findings are kept.
+    pub data_dir: PathBuf,
+    /// How long raw records and events are kept once consumed, in days.
+    pub keep_days: u32,
+    /// How much disk the journal may take, in GiB; when it is full, sources wait.
+    pub budget_gib: u64,
+    /// How much disk is left to others, in MiB.
+    pub free_floor_mib: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { data_dir: "data".into(), keep_days: 7, budget_gib: 20, free_floor_mib: 256 }
+    }
+}
+
+/// Section `[detection]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DetectionConfig {
+    /// How late an event may be and still count as in time, in minutes; at least the poll overlap.
+    pub lateness_min: u32,
+}
+
+impl Default for DetectionConfig {
+    fn default() -> Self {
+        Self { lateness_min: 60 }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), Invalid> {
+        let listen: Result<std::net::SocketAddr, _> = self.server.listen.parse();
+        match listen {
+            Err(_) => {
+                let reason = format!("`{}` is no address with port; write 127.0.0.1:7474", self.server.listen);
+                return Err(Invalid::new("server.listen", reason));
+            }
+            Ok(address) if !address.ip().is_loopback() => {
+                let reason = "only loopback addresses are served without TLS; use 127.0.0.1 and a tunnel";
+                return Err(Invalid::new("server.listen", reason));
+            }
+            Ok(_) => {}
+        }
+        for (key, value) in [
+            ("storage.keep_days", u64::from(self.storage.keep_days)),
+            ("storage.budget_gib", self.storage.budget_gib),
+            ("server.grace_s", self.server.grace_s),
+        ] {
+            if value == 0 {
+                return Err(Invalid::new(key, "must be at least 1"));
+            }
+        }
+        for (position, connection) in self.github.iter().enumerate() {
+            connection.validate().map_err(|invalid| {
+                Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
+            })?;
+        }
+        hubwarden_normalizer::Networks::parse(networks(&self.networks))
+            .map_err(|error| Invalid::new("networks", error.to_string()))?;
+        self.log.validate()
+    }
+}
+
+fn networks(map: &BTreeMap<String, Vec<String>>) -> impl Iterator<Item = (&str, &[String])> {
+    map.iter().map(|(label, ranges)| (label.as_str(), ranges.as_slice()))
+}
+
+impl Config {
+    /// The networks as the normalizer wants them; validated before.
+    pub(crate) fn networks(&self) -> hubwarden_normalizer::Networks {
+        hubwarden_normalizer::Networks::parse(networks(&self.networks)).unwrap_or_default()
+    }
+
+    /// Makes every relative path start at the folder of the configuration file.
+    fn resolve_paths(&mut self, folder: &Path) {
+        self.storage.data_dir = folder.join(&self.storage.data_dir);
+        for path in &mut self.rules.dirs {
+            *path = folder.join(&*path);
+        }
+        for list in self.lists.values_mut() {
+            if let ListSource::File { file } = list {
+                *file = folder.join(&*file);
+            }
+        }
+        for connection in &mut self.github {
+            connection.token = connection.token.clone().relative_to(folder);
+        }
+    }
+}
+
+/// Reads the configuration: the named file, else `hubwarden.toml` here if there is one.
+pub(crate) fn load(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Loaded<Config>, Failure> {
+    let here = Path::new(DEFAULT_FILE);
+    let file = file.or_else(|| here.is_file().then_some(here));
+    let absolute = data_dir.map(std::path::absolute).transpose()?; // a flag starts where it is typed
+    let flag = absolute.map(|path| ("storage.data_dir", path.display().to_string().into()));
+    let mut loaded: Loaded<Config> = config::load(file, flag.as_slice())?;
+    let folder = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
+    loaded.config.resolve_paths(&folder);
+    Ok(loaded)
+}

@@ -1,0 +1,179 @@
+//! Judges files without keeping anything: the same reading, normalizing, matching and correlating
+//! as the pipeline, as function calls in one process.
+
+use std::num::NonZero;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+
+use hubwarden_collector::files::{self, Chunk, Input};
+use hubwarden_collector::{Error, Import};
+use hubwarden_detector::{InMemory, Rulebook};
+use hubwarden_event::{ConnectionId, Finding, Match, MatchBody, RawPosition, Timestamp};
+use hubwarden_normalizer::{Networks, Normalizer};
+use hubwarden_rules::{Engine, RuleSet, Scratch};
+
+/// Chunks that may wait between two steps, about 1 MiB each.
+const WAITING: usize = 4;
+
+/// What a scan needs besides the files.
+#[derive(Debug, Clone)]
+pub struct ScanSettings {
+    /// The rules and lists that judge.
+    pub rulebook: Rulebook,
+    /// Your own networks.
+    pub networks: Networks,
+    /// Name that goes into the ids of findings.
+    pub connection: ConnectionId,
+    /// How many threads normalize and match.
+    pub threads: NonZero<usize>,
+    /// The moment that the files count as received.
+    pub started_at: Timestamp,
+}
+
+/// A record that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedLine {
+    /// The file as given.
+    pub file: Arc<str>,
+    /// The line the record begins at.
+    pub line: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a scan found.
+#[derive(Debug, Default)]
+pub struct ScanReport {
+    /// Records read.
+    pub read: u64,
+    /// Records that could not be read as events.
+    pub rejected: u64,
+    /// Lines of other programs in syslog files, passed over.
+    pub foreign: u64,
+    /// The findings, the worst first, then by time.
+    pub findings: Vec<Finding>,
+}
+
+/// What a worker made of a chunk.
+struct Judged {
+    matches: Vec<Match>,
+    read: u64,
+    foreign: u64,
+    rejected: Vec<RejectedLine>,
+}
+
+/// Reads the files and judges their events as one set, whatever their order.
+///
+/// `rejected` hears of every record that could not be read, `progress` of the bytes read so far.
+///
+/// # Errors
+/// A file that cannot be opened.
+pub fn scan(
+    inputs: &[Input],
+    settings: &ScanSettings,
+    mut rejected: impl FnMut(&RejectedLine),
+    progress: impl Fn(u64) + Sync,
+) -> Result<ScanReport, Error> {
+    let rules = Arc::new(settings.rulebook.compile().set);
+    let import = Import::new(settings.connection.clone(), inputs, settings.started_at);
+    let networks = Arc::new(settings.networks.clone());
+    let (chunks, waiting) = sync_channel::<Chunk>(WAITING);
+    let waiting = Mutex::new(waiting);
+    let (judged, results) = sync_channel::<Judged>(WAITING);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| read_all(inputs, chunks, &progress));
+        for _ in 0..settings.threads.get() {
+            let (results, waiting, import) = (judged.clone(), &waiting, &import);
+            let (rules, networks) = (rules.clone(), networks.clone());
+            scope.spawn(move || {
+                let mut worker = Worker::new(rules, networks, import);
+                while let Some(chunk) = next(waiting) {
+                    if results.send(worker.judge(&chunk)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(judged);
+        let mut correlator = InMemory::new(rules);
+        let mut report = ScanReport::default();
+        for part in results {
+            report.read += part.read;
+            report.foreign += part.foreign;
+            report.rejected += part.rejected.len() as u64;
+            part.rejected.iter().for_each(&mut rejected);
+            for matched in part.matches {
+                correlator.apply(&MatchBody::Match(matched));
+            }
+        }
+        match reading.join() {
+            Ok(read) => read?,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+        report.findings = correlator.take_findings();
+        report.findings.sort_by(|a, b| {
+            let key = |finding: &Finding| (std::cmp::Reverse(finding.severity), finding.first_seen);
+            key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
+        });
+        Ok(report)
+    })
+}
+
+fn next(waiting: &Mutex<Receiver<Chunk>>) -> Option<Chunk> {
+    waiting.lock().ok()?.recv().ok()
+}
+
+fn read_all(
+    inputs: &[Input],
+    chunks: std::sync::mpsc::SyncSender<Chunk>,
+    progress: &impl Fn(u64),
+) -> Result<(), Error> {
+    let mut before = 0;
+    for input in inputs {
+        let mut reader = files::open(input)?;
+        let consumed = reader.consumed();
+        while let Some(chunk) = reader.next_chunk() {
+            progress(before + consumed.bytes());
+            if chunks.send(chunk).is_err() {
+                return Ok(());
+            }
+        }
+        before += consumed.bytes();
+    }
+    Ok(())
+}
+
+struct Worker<'a> {
+    normalizer: Normalizer,
+    engine: Engine,
+    scratch: Scratch,
+    import: &'a Import,
+}
+
+impl<'a> Worker<'a> {
+    fn new(rules: Arc<RuleSet>, networks: Arc<Networks>, import: &'a Import) -> Self {
+        let normalizer = Normalizer::new(networks);
+        Self { normalizer, engine: Engine::new(rules), scratch: Scratch::default(), import }
+    }
+
+    fn judge(&mut self, chunk: &Chunk) -> Judged {
+        let mut judged = Judged {
+            matches: Vec::new(),
+            read: chunk.items.len() as u64,
+            foreign: chunk.foreign,
+            rejected: Vec::new(),
+        };
+        for item in &chunk.items {
+            let raw = self.import.record(chunk, item);
+            match self.normalizer.normalize(&raw, RawPosition::default()) {
+                Ok(event) => self.engine.evaluate(&event, &mut self.scratch, &mut judged.matches),
+                Err(reason) => judged.rejected.push(RejectedLine {
+                    file: chunk.file.clone(),
+                    line: item.line,
+                    reason: reason.to_string(),
+                }),
+            }
+        }
+        judged
+    }
+}

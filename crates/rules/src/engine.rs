@@ -1,0 +1,180 @@
+use std::sync::Arc;
+
+use hubwarden_event::{Event, GroupKey, Hit, Match, Severity};
+
+use crate::RuleSet;
+use crate::set::Output;
+use crate::text::{fold, fold_char};
+use crate::view::{Scratch, View};
+
+/// Judges events by a rule set, one at a time and without memory of those before.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    set: Arc<RuleSet>,
+}
+
+impl Engine {
+    /// An engine for this set; as many as wanted can share one.
+    pub fn new(set: Arc<RuleSet>) -> Self {
+        Self { set }
+    }
+
+    /// The set that it judges by.
+    pub fn rules(&self) -> &Arc<RuleSet> {
+        &self.set
+    }
+
+    /// Adds the event's matches to `out`: one a group key, with every rule that held for it.
+    ///
+    /// Nothing is allocated when nothing matches.
+    pub fn evaluate(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
+        self.find_candidates(event, scratch);
+        if scratch.candidates.is_empty() {
+            return;
+        }
+        let candidates = std::mem::take(&mut scratch.candidates);
+        self.judge(event, &candidates, scratch, out);
+        scratch.candidates = candidates;
+    }
+
+    /// As [`evaluate`](Self::evaluate), without the index: what the index is tested against.
+    #[cfg(test)]
+    pub(crate) fn evaluate_all(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
+        let sees =
+            |matcher: &crate::set::Matcher| matcher.source.sees(&event.product, &event.service);
+        let all = (0..).zip(&self.set.matchers).filter(|(_, matcher)| sees(matcher));
+        let all: Vec<u32> = all.map(|(number, _)| number).collect();
+        self.judge(event, &all, scratch, out);
+    }
+
+    /// Collects the detections that can hold for the event's log source and action.
+    fn find_candidates(&self, event: &Event, scratch: &mut Scratch) {
+        scratch.candidates.clear();
+        let name = self.set.fields.name(self.set.action);
+        for table in &self.set.tables {
+            if !table.source.sees(&event.product, &event.service) {
+                continue;
+            }
+            scratch.candidates.extend(&table.always);
+            if table.by_action.is_empty() {
+                continue;
+            }
+            for cell in event.record.values(name).filter(|cell| cell.kind.is_scalar()) {
+                scratch.action.clear();
+                scratch.action.extend(cell.text.chars().map(fold_char));
+                let found = table.by_action.get(scratch.action.as_str());
+                scratch.candidates.extend(found.into_iter().flatten());
+            }
+        }
+        scratch.candidates.sort_unstable();
+        scratch.candidates.dedup();
+    }
+
+    fn judge(
+        &self,
+        event: &Event,
+        candidates: &[u32],
+        scratch: &mut Scratch,
+        out: &mut Vec<Match>,
+    ) {
+        let first = out.len();
+        let mut ungrouped = 0;
+        let mut view = View::new(&event.record, &self.set.fields, scratch);
+        for number in candidates {
+            let matcher = &self.set.matchers[*number as usize];
+            if !matcher.tree.holds(&mut view) {
+                continue;
+            }
+            for output in &matcher.outputs {
+                match group_values(output, &view) {
+                    Some(values) => self.add(event, output, values, &mut view, first, out),
+                    None => ungrouped += 1,
+                }
+            }
+        }
+        scratch.ungrouped += ungrouped;
+    }
+
+    /// Adds a hit to the match of its group, which is made if there is none yet.
+    fn add(
+        &self,
+        event: &Event,
+        output: &Output,
+        values: Vec<String>,
+        view: &mut View<'_, '_>,
+        first: usize,
+        out: &mut Vec<Match>,
+    ) {
+        let rule = &self.set.rules()[output.rule];
+        let hit = Hit {
+            rule: rule.hash,
+            state: rule.state_hash,
+            severity: severity(output, rule.level, view),
+            value: output.values.as_ref().and_then(|fields| counted_value(fields, view)),
+        };
+        let same =
+            |one: &&mut Match| one.group.names == rule.group_by && one.group.values == values;
+        if let Some(found) = out[first..].iter_mut().find(same) {
+            // Two detections of one correlation hold for the same event: it counts once.
+            if !found.hits.iter().any(|other| other.rule == hit.rule) {
+                found.hits.push(hit);
+            }
+            return;
+        }
+        out.push(Match {
+            event_id: event.id,
+            occurred_at: event.occurred_at,
+            connection: event.connection.clone(),
+            run: event.run.clone(),
+            kind: event.kind,
+            position: event.position,
+            group: GroupKey { names: rule.group_by.clone(), values },
+            hits: vec![hit],
+            record: event.record.clone(),
+        });
+    }
+}
+
+/// The highest severity whose condition holds, else the rule's level.
+pub(crate) fn severity(output: &Output, level: Severity, view: &mut View<'_, '_>) -> Severity {
+    let steps = output.severity.iter();
+    let applying = steps.filter(|(tree, _)| tree.holds(view)).map(|(_, severity)| *severity);
+    applying.max().unwrap_or(level)
+}
+
+/// The folded group values; absent where a correlation's event lacks one.
+///
+/// Of `a|b` the first that says something counts, since GitHub sends `""` for what is not there.
+fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
+    let mut values = Vec::with_capacity(output.group.len());
+    for slots in &output.group {
+        let mut found = slots.iter().filter_map(|slot| view.first_text(*slot));
+        let value = match slots.len() {
+            1 => found.next(),
+            _ => found.find(|text| !text.is_empty()),
+        };
+        match value {
+            Some(text) => values.push(fold(text)),
+            None if output.strict => return None,
+            None => values.push(String::new()),
+        }
+    }
+    Some(values)
+}
+
+/// The folded value that the event adds to a count of values; absent where a field is missing.
+///
+/// Several fields make a tuple, each part preceded by its length so that no two tuples are alike.
+fn counted_value(fields: &[u32], view: &View<'_, '_>) -> Option<String> {
+    match fields {
+        [one] => view.first_text(*one).map(fold),
+        _ => {
+            let mut tuple = String::new();
+            for field in fields {
+                let text = fold(view.first_text(*field)?);
+                tuple.push_str(&format!("{}:{text}", text.len()));
+            }
+            Some(tuple)
+        }
+    }
+}
