@@ -40,7 +40,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The file has another layout.
-    #[error("the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it")]
+    #[error(
+        "the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it"
+    )]
     Format {
         /// The file.
         file: PathBuf,
@@ -48,7 +50,9 @@ pub enum Error {
         found: i64,
     },
     /// A piece of state that this release cannot read.
-    #[error("the state file holds a piece that cannot be read; move it away to build the state anew from the bus")]
+    #[error(
+        "the state file holds a piece that cannot be read; move it away to build the state anew from the bus"
+    )]
     Damaged(#[from] hubwarden_rules::StateError),
 }
 
@@ -70,7 +74,8 @@ impl State {
         db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         db.set_prepared_statement_cache_capacity(32);
-        let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        let found: i64 =
+            db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match found {
             FORMAT => {}
             0 => db
@@ -101,10 +106,13 @@ impl State {
     /// SQLite refused.
     pub fn load(&self, key: &StateKey) -> Result<Option<Stored>, Error> {
         let failed = self.failed("reading state");
-        let sql = "SELECT expires_at, bytes FROM state WHERE scope = ?1 AND item = ?2 ORDER BY part";
+        let sql =
+            "SELECT expires_at, bytes FROM state WHERE scope = ?1 AND item = ?2 ORDER BY part";
         let mut query = self.db.prepare_cached(sql).map_err(&failed)?;
         let rows = query
-            .query_map(params![key.scope.to_string(), key.item_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_map(params![key.scope.to_string(), key.item_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .map_err(&failed)?;
         let mut stored: Option<Stored> = None;
         for row in rows {
@@ -133,7 +141,8 @@ impl State {
     /// SQLite refused.
     pub fn outbox(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let failed = self.failed("reading the outbox");
-        let mut query = self.db.prepare_cached("SELECT finding, body FROM outbox").map_err(&failed)?;
+        let mut query =
+            self.db.prepare_cached("SELECT finding, body FROM outbox").map_err(&failed)?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(&failed)
     }
@@ -143,7 +152,8 @@ impl State {
     /// # Errors
     /// SQLite refused.
     pub fn clear_outbox(&self) -> Result<(), Error> {
-        let cleared = self.db.prepare_cached("DELETE FROM outbox").and_then(|mut query| query.execute([]));
+        let cleared =
+            self.db.prepare_cached("DELETE FROM outbox").and_then(|mut query| query.execute([]));
         cleared.map(|_| ()).map_err(self.failed("clearing the outbox"))
     }
 }
@@ -173,10 +183,13 @@ fn store(db: &Connection, changes: &Changes, next: u64) -> rusqlite::Result<()> 
 fn store_put(db: &Connection, put: &Put) -> rusqlite::Result<()> {
     let (scope, item) = (put.key.scope.to_string(), put.key.item_bytes());
     if put.replace {
-        db.prepare_cached("DELETE FROM state WHERE scope = ?1 AND item = ?2")?.execute(params![scope, item])?;
+        db.prepare_cached("DELETE FROM state WHERE scope = ?1 AND item = ?2")?
+            .execute(params![scope, item])?;
     } else {
-        db.prepare_cached("UPDATE state SET expires_at = ?3 WHERE scope = ?1 AND item = ?2 AND expires_at <> ?3")?
-            .execute(params![scope, item, put.expires_at])?;
+        db.prepare_cached(
+            "UPDATE state SET expires_at = ?3 WHERE scope = ?1 AND item = ?2 AND expires_at <> ?3",
+        )?
+        .execute(params![scope, item, put.expires_at])?;
     }
     let sql = "INSERT OR REPLACE INTO state (scope, item, part, expires_at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
     let mut insert = db.prepare_cached(sql)?;
