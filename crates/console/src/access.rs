@@ -118,7 +118,6 @@ impl Access {
     ///
     /// # Errors
     /// As [`Access::check_call`].
-    #[expect(clippy::result_large_err, reason = "tonic's interceptors return a whole Status")]
     pub fn intercept(&self, request: Request<()>) -> Result<Request<()>, Status> {
         self.check_call(request.metadata())?;
         Ok(request)
