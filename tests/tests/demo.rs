@@ -102,6 +102,6 @@ fn a_large_import_and_a_large_scan_stay_within_200_mb() {
         found.sort();
         findings.push(found);
     }
-    assert!(findings[0].len() > 20);
+    assert!(findings[0].len() > 5);
     assert_eq!(findings[0], findings[1], "scanned and imported");
 }
