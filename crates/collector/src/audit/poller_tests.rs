@@ -86,7 +86,7 @@ impl Fetch for Fake {
             next
         });
         let body = bytes::Bytes::from(format!("[{event}]"));
-        let events = vec![1..body.len() - 1];
+        let events = std::iter::once(1..body.len() - 1).collect();
         Ok(Page { body, events, next, headers: HeaderMap::new() })
     }
 
@@ -102,8 +102,7 @@ async fn run(fake: &Fake, bus: &Memory, poll: Poll, time: Duration) -> super::St
     let running = poller.run_with(fake.clone(), bus, CancellationToken::new());
     let ended = tokio::time::timeout(time, running).await;
     assert!(ended.is_err(), "the poller ended by itself: {ended:?}");
-    let status = status.borrow().clone();
-    status
+    status.borrow().clone()
 }
 
 async fn bodies(bus: &Memory) -> Vec<RawBody> {
