@@ -211,7 +211,8 @@ impl Correlator {
             }
             (Scope::Run(_, run), Item::Segment(hash, index)) => {
                 let Some(run) = here.runs.get_mut(run) else { return Ok(()) };
-                self.bytes += load_segment(run, *hash, *index, stored, self.batch)?;
+                let (before, after) = load_segment(run, *hash, *index, stored, self.batch)?;
+                self.bytes = (self.bytes + after).saturating_sub(before);
             }
             (Scope::Findings(_), Item::Finding(id)) if !here.findings.contains_key(id) => {
                 let stored = stored.filter(|one| here.clock.freed() < Some(one.expires_at));
@@ -553,13 +554,14 @@ impl Findings<'_> {
     }
 }
 
+/// Puts a segment into memory; returns the size of its group before and after.
 fn load_segment(
     run: &mut Run,
     hash: GroupHash,
     index: i64,
     stored: Option<&Stored>,
     batch: u64,
-) -> Result<usize, StateError> {
+) -> Result<(usize, usize), StateError> {
     let stored = stored.filter(|one| run.clock.freed() < Some(one.expires_at));
     let mut segment = match stored {
         Some(one) => Segment::decode(index, one.expires_at, &one.parts)?,
@@ -570,9 +572,9 @@ fn load_segment(
     let group = run.groups.entry(hash).or_default();
     let before = group.size();
     group.add(segment);
-    let bytes = group.size().saturating_sub(before);
+    let after = group.size();
     run.queue(expires_at, hash, index);
-    Ok(bytes)
+    Ok((before, after))
 }
 
 fn put_time(scope: Scope, bytes: Vec<u8>) -> Put {
