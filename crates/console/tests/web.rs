@@ -346,7 +346,7 @@ async fn the_overview_answers_its_two_questions() {
     }
     let empty = Console::over(Vec::new()).await.get("/").await;
     assert_eq!(empty.status, StatusCode::OK);
-    assert!(empty.body.contains("Nothing critical or high had events in the last 24 hours."));
+    assert!(empty.body.contains("No finding is critical or high."));
     assert!(empty.body.contains("No findings yet."));
 }
 

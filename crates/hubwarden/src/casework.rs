@@ -248,7 +248,11 @@ fn run_outside(
     }
     let missing: Vec<&str> =
         concepts.iter().filter(|concept| !shipped.contains(*concept)).map(String::as_str).collect();
-    let note = if missing.is_empty() { String::new() } else { format!(" (no rule for {})", missing.join(", ")) };
+    let note = if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" (no rule for {})", missing.join(", "))
+    };
     outcome(word(fired) + &note, "failed")
 }
 

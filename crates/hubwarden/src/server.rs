@@ -87,8 +87,8 @@ impl Server {
 
     /// A one-time link to the pages.
     pub(crate) fn link(&self) -> Result<String, Failure> {
-        let path = self.access.new_link(web::now())?;
-        Ok(format!("http://{}{path}", self.address))
+        let token = self.access.new_link(web::now())?;
+        Ok(format!("http://{}/login?token={token}", self.address))
     }
 
     /// Answers until stopped.

@@ -23,7 +23,7 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
     };
     if options.link {
         let answer = client.json("POST", "/api/v1/link").await?;
-        let link = answer.get("path").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let link = answer.get("link").and_then(serde_json::Value::as_str).unwrap_or_default();
         println!("http://{}{link}", client.address.listen);
         return Ok(Exit::Done);
     }
