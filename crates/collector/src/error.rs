@@ -74,13 +74,13 @@ pub enum Error {
     },
     /// The primary or secondary limit is used up.
     #[error(
-        "GitHub's {limit} rate limit is used up, reading goes on in {wait:?}; lower `poll.budget` if other tools share the token"
+        "GitHub's {limit} rate limit is used up, reading goes on by itself; lower `poll.budget` if other tools share the token"
     )]
     RateLimited {
-        /// `primary` or `secondary`.
-        limit: &'static str,
-        /// How long to wait.
-        wait: Duration,
+        /// Which of the two.
+        limit: Limit,
+        /// How long GitHub asks to wait, if it says so.
+        wait: Option<Duration>,
     },
     /// 5xx and other answers that may go away.
     #[error("GitHub answered {status}, the page is asked for again later; see githubstatus.com")]
@@ -177,9 +177,26 @@ impl Error {
     /// How long the other side asked to wait, if it did.
     pub fn wait(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited { wait, .. } => Some(*wait),
-            Self::Server { wait, .. } => *wait,
+            Self::RateLimited { wait, .. } | Self::Server { wait, .. } => *wait,
             _ => None,
         }
+    }
+}
+
+/// The two kinds of limits that GitHub has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Requests an hour.
+    Primary,
+    /// Load in a short time.
+    Secondary,
+}
+
+impl std::fmt::Display for Limit {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        })
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! [`files`] cuts exports into records as a stream, [`source_id`] names each record so that the same
 //! event is one whichever way it came, [`import`] puts them on the bus or pushes them to a server,
-//! [`IngestApi`] is that server.
+//! [`IngestApi`] is that server. [`audit`] follows the audit log over REST.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod audit;
 mod error;
 pub mod files;
 mod import;
@@ -12,7 +13,7 @@ mod ingest;
 mod publish;
 mod source_id;
 
-pub use error::Error;
+pub use error::{Error, Limit};
 pub use import::{Advance, Append, Import, ToBus, import};
 pub use ingest::{IngestApi, ToServer};
 pub use source_id::source_id;

@@ -1,3 +1,5 @@
+//! The rules, cases and lists that are part of this release.
+
 use hubwarden_rules::{Lists, RuleFile};
 use include_dir::{Dir, include_dir};
 

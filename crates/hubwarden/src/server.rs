@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Exit;
 use crate::Failure;
+use crate::failure::Exit;
 
 /// How the command line finds a running server: `server.json` in the data folder, for this user only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,7 +35,8 @@ impl Address {
         use std::os::unix::fs::OpenOptionsExt;
         let temporary = data_dir.join("server.json.new");
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(serde_json::to_string(self)?.as_bytes())?;
         std::fs::rename(temporary, Self::file(data_dir))
     }
@@ -93,7 +94,8 @@ impl Server {
     /// Answers until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) -> TaskResult {
         let api_token = self.access.api_token().to_owned();
-        Address { listen: self.address, pid: std::process::id(), api_token }.write(&self.data_dir)?;
+        Address { listen: self.address, pid: std::process::id(), api_token }
+            .write(&self.data_dir)?;
         let serving = axum::serve(self.listener, self.router);
         let served = serving.with_graceful_shutdown(async move { stop.cancelled().await }).await;
         // A later server has its own; what is left behind would only point to nobody.
