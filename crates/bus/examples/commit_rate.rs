@@ -57,9 +57,7 @@ async fn commits(folder: &std::path::Path, count: usize) -> Result<Duration, Err
     let record = Record::new(RAW, vec![b'k'; 32], vec![b'x'; BYTES - 32]);
     let start = Instant::now();
     for _ in 0..count {
-        writer
-            .commit(vec![record.clone(); RECORDS], &Positions::none())
-            .await?;
+        writer.commit(vec![record.clone(); RECORDS], &Positions::none()).await?;
     }
     Ok(start.elapsed())
 }

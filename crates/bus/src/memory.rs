@@ -91,14 +91,8 @@ impl Default for Memory {
 impl Memory {
     /// An empty bus that holds `budget` bytes of records before it drops what is consumed.
     pub fn new(budget: usize) -> Memory {
-        let shared = Shared {
-            budget,
-            state: Mutex::default(),
-            changed: watch::Sender::new(0),
-        };
-        Memory {
-            shared: Arc::new(shared),
-        }
+        let shared = Shared { budget, state: Mutex::default(), changed: watch::Sender::new(0) };
+        Memory { shared: Arc::new(shared) }
     }
 }
 
@@ -125,18 +119,12 @@ impl Bus for Memory {
             id,
             next,
             changed: self.shared.changed.subscribe(),
-            writer: MemoryWriter {
-                stage,
-                shared: self.shared.clone(),
-            },
+            writer: MemoryWriter { stage, shared: self.shared.clone() },
         })
     }
 
     fn writer(&self, stage: &str) -> MemoryWriter {
-        MemoryWriter {
-            stage: stage.into(),
-            shared: self.shared.clone(),
-        }
+        MemoryWriter { stage: stage.into(), shared: self.shared.clone() }
     }
 
     fn read_at(&self, topic: Topic, position: u64) -> Result<Option<Delivered>, Error> {
@@ -170,9 +158,7 @@ impl Bus for Memory {
     fn stage_positions(&self) -> Vec<(String, Positions)> {
         let state = self.shared.lock();
         let stages = state.stages.iter();
-        stages
-            .map(|(stage, positions)| (stage.to_string(), positions.clone()))
-            .collect()
+        stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect()
     }
 }
 
@@ -317,19 +303,11 @@ impl State {
             let log = &self.logs[topic.index()];
             let end = log.end();
             if position > end {
-                return Err(Error::Ahead {
-                    topic,
-                    position,
-                    end,
-                });
+                return Err(Error::Ahead { topic, position, end });
             }
             if position < log.first && !topic.is_compacted() {
                 let oldest = log.first;
-                return Err(Error::Gone {
-                    topic,
-                    position,
-                    oldest,
-                });
+                return Err(Error::Gone { topic, position, oldest });
             }
         }
         Ok(())
@@ -353,10 +331,7 @@ impl State {
             self.sequence += 1;
         }
         if !consumed.is_empty() {
-            self.stages
-                .entry(stage.clone())
-                .or_default()
-                .overwrite(consumed);
+            self.stages.entry(stage.clone()).or_default().overwrite(consumed);
         }
     }
 
@@ -364,10 +339,7 @@ impl State {
     fn drop_consumed(&mut self, budget: usize) {
         let mut floors = self.logs.each_ref().map(Log::end);
         for topic in topic::ALL.into_iter().filter(|topic| !topic.is_compacted()) {
-            let stored = self
-                .stages
-                .values()
-                .filter_map(|stored| stored.get(topic, 0));
+            let stored = self.stages.values().filter_map(|stored| stored.get(topic, 0));
             let holds = self.holds.values();
             let holds = holds.filter(|(stage, _)| self.stored(stage, topic).is_none());
             let holds = holds.filter_map(|(_, hold)| hold.get(topic, 0));
@@ -391,8 +363,6 @@ impl State {
 
 /// Milliseconds of Unix time.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

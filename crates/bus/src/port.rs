@@ -28,12 +28,7 @@ pub struct Record {
 impl Record {
     /// A record without headers.
     pub fn new(topic: Topic, key: impl Into<Bytes>, body: impl Into<Bytes>) -> Record {
-        Record {
-            topic,
-            key: key.into(),
-            headers: Vec::new(),
-            body: body.into(),
-        }
+        Record { topic, key: key.into(), headers: Vec::new(), body: body.into() }
     }
 
     /// Refuses what is larger than every implementation takes.
@@ -84,10 +79,7 @@ impl Delivered {
 /// Header lengths count too, or a record of empty headers would be free.
 fn labels_size(key: &Bytes, headers: &[(String, Bytes)]) -> usize {
     let headers = headers.iter();
-    key.len()
-        + headers
-            .map(|(name, value)| name.len() + value.len() + 6)
-            .sum::<usize>()
+    key.len() + headers.map(|(name, value)| name.len() + value.len() + 6).sum::<usize>()
 }
 
 /// Records that a stage works through as one.
@@ -119,20 +111,14 @@ pub struct Limit {
 
 impl Default for Limit {
     fn default() -> Limit {
-        Limit {
-            records: 2000,
-            bytes: 8 << 20,
-        }
+        Limit { records: 2000, bytes: 8 << 20 }
     }
 }
 
 impl Limit {
     /// The default limit with another number of records.
     pub fn records(records: usize) -> Limit {
-        Limit {
-            records,
-            ..Limit::default()
-        }
+        Limit { records, ..Limit::default() }
     }
 
     /// Whether a batch of `records` with `bytes` takes another of `size` bytes.

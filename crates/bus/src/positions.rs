@@ -41,9 +41,7 @@ impl Positions {
 
     /// Everything that is named, by topic, then partition.
     pub fn iter(&self) -> impl Iterator<Item = (Topic, u32, u64)> + '_ {
-        self.0
-            .iter()
-            .map(|(&(topic, partition), &next)| (topic, partition, next))
+        self.0.iter().map(|(&(topic, partition), &next)| (topic, partition, next))
     }
 
     /// Whether nothing is named.

@@ -48,18 +48,8 @@ pub const CURSORS: Topic = Topic { number: 8 };
 pub const RULES: Topic = Topic { number: 9 };
 
 /// Every topic, in the order of its number.
-pub const ALL: [Topic; 10] = [
-    RAW,
-    EVENTS,
-    MATCHES,
-    FINDINGS,
-    RAW_DEAD,
-    EVENTS_DEAD,
-    LEDGER,
-    ENTITIES,
-    CURSORS,
-    RULES,
-];
+pub const ALL: [Topic; 10] =
+    [RAW, EVENTS, MATCHES, FINDINGS, RAW_DEAD, EVENTS_DEAD, LEDGER, ENTITIES, CURSORS, RULES];
 
 impl Topic {
     /// The full name, as it stands on a Kafka cluster (without a prefix).

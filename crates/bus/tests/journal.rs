@@ -16,11 +16,7 @@ use support::disk::Disk;
 use support::{bodies, next, read_all, record};
 
 fn options() -> Options {
-    Options {
-        segment_bytes: 4 << 10,
-        free_floor_bytes: 0,
-        ..Options::default()
-    }
+    Options { segment_bytes: 4 << 10, free_floor_bytes: 0, ..Options::default() }
 }
 
 fn open(folder: &Path) -> Result<Journal, Error> {
@@ -28,19 +24,12 @@ fn open(folder: &Path) -> Result<Journal, Error> {
 }
 
 async fn commit(journal: &Journal, outputs: Vec<Record>) -> Result<(), Error> {
-    journal
-        .writer("w")
-        .commit(outputs, &Positions::none())
-        .await
+    journal.writer("w").commit(outputs, &Positions::none()).await
 }
 
 async fn consume(journal: &Journal, stage: &str, to: u64) {
     let consumed = Positions::of(RAW, 0, to);
-    journal
-        .writer(stage)
-        .commit(Vec::new(), &consumed)
-        .await
-        .unwrap();
+    journal.writer(stage).commit(Vec::new(), &consumed).await.unwrap();
 }
 
 /// `count` commits of one record of 300 bytes, numbered by position.
@@ -53,12 +42,9 @@ async fn fill(journal: &Journal, count: u64) {
 }
 
 fn files(folder: &Path, suffix: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = entries
-        .filter(|path| path.to_str().unwrap().ends_with(suffix))
-        .collect();
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.to_str().unwrap().ends_with(suffix)).collect();
     files.sort();
     files
 }
@@ -81,20 +67,10 @@ async fn positions(journal: &Journal) -> Vec<u64> {
 async fn cuts_a_torn_end_wherever_it_is_torn() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path()).unwrap();
-    commit(&journal, vec![record(RAW, "kept"), record(CURSORS, "kept")])
-        .await
-        .unwrap();
+    commit(&journal, vec![record(RAW, "kept"), record(CURSORS, "kept")]).await.unwrap();
     let sound = journal.status().bytes;
-    let outputs = vec![
-        record(RAW, "torn"),
-        record(EVENTS, "torn"),
-        record(CURSORS, "torn"),
-    ];
-    journal
-        .writer("stage")
-        .commit(outputs, &Positions::of(RAW, 0, 1))
-        .await
-        .unwrap();
+    let outputs = vec![record(RAW, "torn"), record(EVENTS, "torn"), record(CURSORS, "torn")];
+    journal.writer("stage").commit(outputs, &Positions::of(RAW, 0, 1)).await.unwrap();
     drop(journal);
     let file = files(folder.path(), ".seg").pop().unwrap();
     let whole = fs::read(&file).unwrap();
@@ -106,11 +82,7 @@ async fn cuts_a_torn_end_wherever_it_is_torn() {
         assert_eq!(journal.ends().get(EVENTS, 0), Some(0), "torn at {len}");
         assert_eq!(bodies_of(&journal).await, ["kept"], "torn at {len}");
         commit(&journal, vec![record(RAW, "later")]).await.unwrap();
-        assert_eq!(
-            bodies_of(&journal).await,
-            ["kept", "later"],
-            "torn at {len}"
-        );
+        assert_eq!(bodies_of(&journal).await, ["kept", "later"], "torn at {len}");
     }
     fs::write(&file, &whole).unwrap();
     let journal = open(folder.path()).unwrap();
@@ -139,10 +111,7 @@ async fn tells_damage_in_the_last_segment_from_a_torn_end() {
         "{refused:?}"
     );
     let read_only = Journal::open_read_only(folder.path()).map(|_| ());
-    assert!(
-        matches!(read_only, Err(Error::Corrupt { .. })),
-        "{read_only:?}"
-    );
+    assert!(matches!(read_only, Err(Error::Corrupt { .. })), "{read_only:?}");
 }
 
 #[tokio::test]
@@ -159,9 +128,7 @@ async fn names_a_flipped_byte_and_repairs_it_when_loss_is_accepted() {
 
     let journal = open(folder.path()).unwrap();
     let error = read_all(&journal, RAW).await.unwrap_err();
-    let Error::Corrupt { file, offset, .. } = &error else {
-        panic!("{error}")
-    };
+    let Error::Corrupt { file, offset, .. } = &error else { panic!("{error}") };
     assert_eq!(file, damaged);
     assert!((1..=1500).contains(offset), "{error}");
     drop(journal);
@@ -169,34 +136,20 @@ async fn names_a_flipped_byte_and_repairs_it_when_loss_is_accepted() {
     fs::remove_file(damaged.with_extension("idx")).unwrap();
     assert!(matches!(open(folder.path()), Err(Error::Corrupt { .. })));
 
-    let named = Journal::repair(folder.path(), options(), Repair::default())
-        .await
-        .unwrap();
+    let named = Journal::repair(folder.path(), options(), Repair::default()).await.unwrap();
     assert!(!named.sound);
-    assert_eq!(
-        (&named.damage[0].file, named.damage[0].offset),
-        (damaged, *offset)
-    );
+    assert_eq!((&named.damage[0].file, named.damage[0].offset), (damaged, *offset));
     assert!(open(folder.path()).is_err());
 
-    let repair = Repair {
-        accept_loss: true,
-        pass: Vec::new(),
-    };
-    let repaired = Journal::repair(folder.path(), options(), repair)
-        .await
-        .unwrap();
+    let repair = Repair { accept_loss: true, pass: Vec::new() };
+    let repaired = Journal::repair(folder.path(), options(), repair).await.unwrap();
     assert!(repaired.sound);
-    let [(topic, first, 1)] = repaired.damage[0].lost[..] else {
-        panic!("{repaired:?}")
-    };
+    let [(topic, first, 1)] = repaired.damage[0].lost[..] else { panic!("{repaired:?}") };
     assert_eq!(topic, RAW);
     let journal = open(folder.path()).unwrap();
     assert_eq!(
         positions(&journal).await,
-        (0..40)
-            .filter(|position| *position != first)
-            .collect::<Vec<u64>>()
+        (0..40).filter(|position| *position != first).collect::<Vec<u64>>()
     );
     assert_eq!(journal.lag("stage")[0].records(), 10);
     assert_eq!(journal.read_at(RAW, first).unwrap(), None);
@@ -211,18 +164,12 @@ async fn makes_lost_and_damaged_indexes_again() {
     fill(&journal, 20).await;
     drop(journal);
     let indexes = files(folder.path(), ".idx");
-    let before: Vec<Vec<u8>> = indexes
-        .iter()
-        .map(|index| fs::read(index).unwrap())
-        .collect();
+    let before: Vec<Vec<u8>> = indexes.iter().map(|index| fs::read(index).unwrap()).collect();
     fs::remove_file(&indexes[0]).unwrap();
     flip(&indexes[1], 90);
     fs::write(&indexes[2], b"").unwrap();
     let journal = open(folder.path()).unwrap();
-    let after: Vec<Vec<u8>> = indexes
-        .iter()
-        .map(|index| fs::read(index).unwrap())
-        .collect();
+    let after: Vec<Vec<u8>> = indexes.iter().map(|index| fs::read(index).unwrap()).collect();
     assert_eq!(after, before);
     assert_eq!(positions(&journal).await.len(), 60);
     assert_eq!(journal.newest(CURSORS).unwrap().len(), 1);
@@ -239,9 +186,7 @@ async fn removes_by_age_only_what_is_consumed() {
         ..options()
     };
     let journal = Journal::open(folder.path(), options.clone()).unwrap();
-    commit(&journal, vec![record(CURSORS, "newest")])
-        .await
-        .unwrap();
+    commit(&journal, vec![record(CURSORS, "newest")]).await.unwrap();
     fill(&journal, 40).await;
     consume(&journal, "fast", 40).await;
     consume(&journal, "slow", 15).await;
@@ -250,14 +195,8 @@ async fn removes_by_age_only_what_is_consumed() {
     now.fetch_add(2_000, Ordering::SeqCst);
     assert!(journal.retain().await.unwrap() >= 1);
     let kept = positions(&journal).await;
-    assert!(
-        kept[0] > 0 && kept[0] <= 15 && *kept.last().unwrap() == 39,
-        "{kept:?}"
-    );
-    let gone = journal
-        .reader("slow", &[RAW])
-        .unwrap()
-        .read_from(&Positions::of(RAW, 0, 0));
+    assert!(kept[0] > 0 && kept[0] <= 15 && *kept.last().unwrap() == 39, "{kept:?}");
+    let gone = journal.reader("slow", &[RAW]).unwrap().read_from(&Positions::of(RAW, 0, 0));
     assert!(matches!(gone, Err(Error::Gone { .. })), "{gone:?}");
     consume(&journal, "slow", 40).await;
     now.fetch_add(61_000, Ordering::SeqCst);
@@ -278,10 +217,7 @@ async fn removes_by_age_only_what_is_consumed() {
 #[tokio::test]
 async fn keeps_for_an_open_reader_what_its_stage_has_not_stored_yet() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        budget_bytes: 16 << 10,
-        ..options()
-    };
+    let options = Options { budget_bytes: 16 << 10, ..options() };
     let journal = Journal::open(folder.path(), options).unwrap();
     let mut reader = journal.reader("new", &[RAW]).unwrap();
     let refused = loop {
@@ -290,16 +226,10 @@ async fn keeps_for_an_open_reader_what_its_stage_has_not_stored_yet() {
         }
     };
     assert!(
-        refused.is_retryable()
-            && refused
-                .to_string()
-                .contains("stage new on hubwarden.raw.v1"),
+        refused.is_retryable() && refused.to_string().contains("stage new on hubwarden.raw.v1"),
         "{refused}"
     );
-    assert_eq!(
-        next(&mut reader, Limit::records(1)).await.unwrap().records[0].position,
-        0
-    );
+    assert_eq!(next(&mut reader, Limit::records(1)).await.unwrap().records[0].position, 0);
     drop(reader);
     commit(&journal, vec![record(RAW, "room")]).await.unwrap();
 }
@@ -307,10 +237,7 @@ async fn keeps_for_an_open_reader_what_its_stage_has_not_stored_yet() {
 #[tokio::test]
 async fn refuses_at_the_budget_until_stages_have_caught_up() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        budget_bytes: 32 << 10,
-        ..options()
-    };
+    let options = Options { budget_bytes: 32 << 10, ..options() };
     let journal = Journal::open(folder.path(), options).unwrap();
     consume(&journal, "stage", 0).await;
     let body = "x".repeat(1000);
@@ -321,33 +248,16 @@ async fn refuses_at_the_budget_until_stages_have_caught_up() {
             Err(error) => break error,
         }
     };
-    let Error::Full {
-        used,
-        budget,
-        waiting_for,
-    } = &refused
-    else {
-        panic!("{refused}")
-    };
-    assert!(
-        used <= budget && waiting_for == "stage stage on hubwarden.raw.v1",
-        "{refused}"
-    );
+    let Error::Full { used, budget, waiting_for } = &refused else { panic!("{refused}") };
+    assert!(used <= budget && waiting_for == "stage stage on hubwarden.raw.v1", "{refused}");
     assert!((10..=40).contains(&taken), "{taken}");
     assert!(refused.is_retryable());
 
     // The stage itself may still write, up to twice the budget.
     let mut stage = journal.writer("stage");
-    stage
-        .commit(vec![record(EVENTS, &body)], &Positions::of(RAW, 0, 0))
-        .await
-        .unwrap();
-    let beyond = stage
-        .commit(
-            vec![record(EVENTS, "y".repeat(64 << 10))],
-            &Positions::of(RAW, 0, 1),
-        )
-        .await;
+    stage.commit(vec![record(EVENTS, &body)], &Positions::of(RAW, 0, 0)).await.unwrap();
+    let beyond =
+        stage.commit(vec![record(EVENTS, "y".repeat(64 << 10))], &Positions::of(RAW, 0, 1)).await;
     assert!(matches!(beyond, Err(Error::Full { .. })), "{beyond:?}");
     assert_eq!(journal.ends().get(EVENTS, 0), Some(1));
     assert_eq!(journal.lag("stage")[0].position, 0);
@@ -369,27 +279,13 @@ async fn passes_a_stage_only_by_repair() {
     let journal = open(folder.path()).unwrap();
     fill(&journal, 10).await;
     consume(&journal, "dead", 3).await;
-    let repair = Repair {
-        accept_loss: true,
-        pass: vec!["dead".to_owned()],
-    };
+    let repair = Repair { accept_loss: true, pass: vec!["dead".to_owned()] };
     let busy = Journal::repair(folder.path(), options(), repair.clone()).await;
     assert!(matches!(busy, Err(Error::InUse { .. })), "{busy:?}");
     drop(journal);
-    let refused = Repair {
-        accept_loss: false,
-        ..repair.clone()
-    };
-    assert_eq!(
-        Journal::repair(folder.path(), options(), refused)
-            .await
-            .unwrap()
-            .passed,
-        []
-    );
-    let passed = Journal::repair(folder.path(), options(), repair)
-        .await
-        .unwrap();
+    let refused = Repair { accept_loss: false, ..repair.clone() };
+    assert_eq!(Journal::repair(folder.path(), options(), refused).await.unwrap().passed, []);
+    let passed = Journal::repair(folder.path(), options(), repair).await.unwrap();
     assert_eq!(passed.passed, [("dead".to_owned(), RAW, 7)]);
     assert_eq!(open(folder.path()).unwrap().lag("dead")[0].records(), 0);
 }
@@ -416,10 +312,7 @@ async fn one_process_at_a_time_and_readers_beside_nobody() {
     let journal = Journal::open_read_only(folder.path()).unwrap();
     assert_eq!(positions(&journal).await.len(), 40);
     let refused = commit(&journal, vec![record(RAW, "x")]).await;
-    assert!(
-        matches!(refused, Err(Error::ReadOnly { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
     drop(journal);
     assert_eq!(fs::read(&file).unwrap(), bytes, "nothing was changed");
     drop(open(folder.path()).unwrap());
@@ -432,11 +325,8 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     fill(&journal, 3).await;
     disk.set_full(true);
     for _ in 0..3 {
-        let refused = commit(
-            &journal,
-            vec![record(RAW, "lost"), record(EVENTS, "x".repeat(200_000))],
-        )
-        .await;
+        let refused =
+            commit(&journal, vec![record(RAW, "lost"), record(EVENTS, "x".repeat(200_000))]).await;
         assert!(
             matches!(&refused, Err(error @ Error::DiskFull { .. }) if error.is_retryable()),
             "{refused:?}"
@@ -459,24 +349,12 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 #[tokio::test]
 async fn leaves_the_floor_of_the_disk_to_others() {
     let disk = Disk::new();
-    let options = Options {
-        free_floor_bytes: 1 << 20,
-        ..options()
-    };
+    let options = Options { free_floor_bytes: 1 << 20, ..options() };
     let journal = Journal::open_over(disk.files(), options).unwrap();
     fill(&journal, 1).await;
     disk.set_free(1 << 20);
     let refused = commit(&journal, vec![record(RAW, "x")]).await;
-    assert!(
-        matches!(
-            refused,
-            Err(Error::DiskFull {
-                free: 0x10_0000,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(Error::DiskFull { free: 0x10_0000, .. })), "{refused:?}");
     consume(&journal, "stage", 1).await; // positions pass
     disk.set_free(2 << 20);
     fill(&journal, 1).await;
@@ -505,10 +383,7 @@ async fn takes_nothing_after_a_failed_sync_until_it_is_opened_again() {
 #[tokio::test]
 async fn reads_on_from_disk_over_many_segments_with_several_topics() {
     let folder = tempfile::tempdir().unwrap();
-    let options = Options {
-        cache_bytes: 0,
-        ..options()
-    };
+    let options = Options { cache_bytes: 0, ..options() };
     let journal = Journal::open(folder.path(), options).unwrap();
     let mut live = journal.reader("live", &[EVENTS, FINDINGS]).unwrap();
     for number in 0..300 {
@@ -529,16 +404,8 @@ async fn reads_on_from_disk_over_many_segments_with_several_topics() {
     let mut seen = Vec::new();
     while seen.len() < expected.len() {
         let batch = next(&mut live, Limit::records(7)).await.unwrap();
-        let bodies = bodies(&batch)
-            .into_iter()
-            .map(|body| body.parse::<i32>().unwrap());
-        seen.extend(
-            batch
-                .records
-                .iter()
-                .map(|record| record.topic.name())
-                .zip(bodies),
-        );
+        let bodies = bodies(&batch).into_iter().map(|body| body.parse::<i32>().unwrap());
+        seen.extend(batch.records.iter().map(|record| record.topic.name()).zip(bodies));
     }
     assert_eq!(seen, expected);
     assert_eq!(read_all(&journal, FINDINGS).await.unwrap().len(), 3);
@@ -553,9 +420,7 @@ async fn a_frame_inside_a_payload_is_no_frame() {
     let file = files(folder.path(), ".seg").pop().unwrap();
     let sound = journal.status().bytes;
     let copy = fs::read(&file).unwrap();
-    commit(&journal, vec![Record::new(RAW, "", copy)])
-        .await
-        .unwrap();
+    commit(&journal, vec![Record::new(RAW, "", copy)]).await.unwrap();
     drop(journal);
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() - 1]).unwrap();

@@ -37,16 +37,11 @@ async fn nothing_acknowledged_is_lost() {
             .await
             .unwrap_or_else(|what| panic!("after kill {kill}: {what}"));
         assert!(
-            next.iter()
-                .zip(acked)
-                .all(|(next, acked)| *next <= acked + 1),
+            next.iter().zip(acked).all(|(next, acked)| *next <= acked + 1),
             "{next:?} after {acked:?}"
         );
     }
-    assert!(
-        next.iter().sum::<u64>() > KILLS,
-        "the children got nothing done: {next:?}"
-    );
+    assert!(next.iter().sum::<u64>() > KILLS, "the children got nothing done: {next:?}");
 }
 
 /// Starts a child that commits, kills it after so many acknowledgements, and gives what it told.
@@ -67,10 +62,9 @@ fn run_and_kill(folder: &Path, next: Acked, acknowledgements: u64) -> Acked {
             continue;
         };
         let (writer, commit) = numbers.split_once(' ').unwrap();
-        let (Ok(writer), Some(Ok(commit))) = (
-            writer.parse::<usize>(),
-            commit.strip_suffix(" .").map(str::parse::<u64>),
-        ) else {
+        let (Ok(writer), Some(Ok(commit))) =
+            (writer.parse::<usize>(), commit.strip_suffix(" .").map(str::parse::<u64>))
+        else {
             continue; // cut off by the kill
         };
         acked[writer] = commit + 1;
@@ -93,10 +87,7 @@ fn child() {
         return;
     };
     let next = std::env::var("NEXT").unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let error = runtime.block_on(async {
         let journal = open(folder.as_ref());
         let copier = tokio::spawn(load::copy(journal.clone()));
@@ -107,12 +98,7 @@ fn child() {
                 writeln!(out, "acked {writer} {commit} .").unwrap();
                 out.flush().unwrap();
             };
-            writers.spawn(load::write(
-                journal.clone(),
-                writer,
-                next.parse().unwrap(),
-                acked,
-            ));
+            writers.spawn(load::write(journal.clone(), writer, next.parse().unwrap(), acked));
         }
         tokio::select! {
             error = writers.join_next() => error.unwrap().unwrap(),

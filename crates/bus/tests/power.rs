@@ -41,12 +41,7 @@ async fn survives(seed: u64, disk: Disk, budget_bytes: u64) -> Result<u64, Strin
                     let told = told.clone();
                     let acked =
                         move |writer, commit| told.lock().unwrap()[writer as usize] = commit + 1;
-                    tokio::spawn(load::write(
-                        journal.clone(),
-                        writer,
-                        next[writer as usize],
-                        acked,
-                    ))
+                    tokio::spawn(load::write(journal.clone(), writer, next[writer as usize], acked))
                 })
                 .collect();
             for writer in writers {
@@ -59,9 +54,8 @@ async fn survives(seed: u64, disk: Disk, budget_bytes: u64) -> Result<u64, Strin
         disk = disk.after_power_cut(random);
         let journal = Journal::open_over(disk.files(), options(budget_bytes));
         let journal = journal.map_err(|error| format!("round {round}: {error}"))?;
-        next = load::check(&journal, &acked)
-            .await
-            .map_err(|what| format!("round {round}: {what}"))?;
+        next =
+            load::check(&journal, &acked).await.map_err(|what| format!("round {round}: {what}"))?;
         acked = next;
         oldest = load::oldest(&journal);
     }
@@ -84,10 +78,7 @@ async fn nothing_acknowledged_is_lost_while_retention_works() {
         assert!(survived.is_ok(), "seed {seed}: {survived:?}");
         removed += survived.unwrap();
     }
-    assert!(
-        removed > 1000,
-        "retention had next to nothing to do: {removed}"
-    );
+    assert!(removed > 1000, "retention had next to nothing to do: {removed}");
 }
 
 /// The same test must fail where syncs do nothing, or it would prove nothing.

@@ -5,6 +5,8 @@ use hubwarden_proto::v1::ingest_service_client::IngestServiceClient;
 use hubwarden_proto::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body, StdError};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::import::Append;
@@ -108,7 +110,13 @@ impl ToServer {
     ///
     /// # Errors
     /// The server is not there or refuses the call.
-    pub async fn open(channel: tonic::transport::Channel) -> Result<Self, Error> {
+    pub async fn open<T>(channel: T) -> Result<Self, Error>
+    where
+        T: GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = bytes::Bytes> + Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + Send,
+    {
         let (requests, stream) = mpsc::channel(1);
         let mut client = IngestServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE);
         let answers = client.ingest(ReceiverStream::new(stream)).await.map_err(ingest)?;

@@ -106,8 +106,8 @@ impl Filter {
         Ok(FindingQuery {
             severities: self.severities.iter().map(severity).collect::<Result<_, _>>()?,
             rule: some(&self.rule),
-            since: when("start", &self.since)?,
-            until: when("end", &self.until)?,
+            since: when("start time", &self.since)?,
+            until: when("end time", &self.until)?,
             org: some(&self.org),
             entity: some(&self.entity),
             actor: some(&self.actor),

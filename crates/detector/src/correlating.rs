@@ -85,7 +85,10 @@ pub async fn run_correlate<B: Bus>(
     loop {
         let records = stage.outbox()?;
         let sent = records.len() as u64;
-        let at = stage.state.position()?.map_or_else(Positions::none, |next| Positions::of(topic::MATCHES, 0, next));
+        let at = stage
+            .state
+            .position()?
+            .map_or_else(Positions::none, |next| Positions::of(topic::MATCHES, 0, next));
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             committed = commit_when_room(&mut reader, records, &at) => committed?,

@@ -24,7 +24,9 @@ pub(crate) fn fill(finding: &mut Finding) {
     let mut entities = BTreeSet::new();
     for evidence in &finding.evidence {
         for (role, kind, names, id) in PARTS {
-            for name in names.iter().filter_map(|field| evidence.record.get(*field)).flat_map(texts).take(5) {
+            for name in
+                names.iter().filter_map(|field| evidence.record.get(*field)).flat_map(texts).take(5)
+            {
                 let id = evidence.record.get(id).into_iter().flat_map(texts).next();
                 entities.insert(EntityRef { role: role.into(), kind: kind.into(), id, name });
                 if names.len() > 1 {

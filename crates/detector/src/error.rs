@@ -14,7 +14,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The active rule set names rules that the bus no longer has.
-    #[error("the active rule set on the bus is incomplete; start with the rules folder to publish it again")]
+    #[error(
+        "the active rule set on the bus is incomplete; start with the rules folder to publish it again"
+    )]
     IncompleteRuleSet,
     /// Nothing has published rules yet.
     #[error("no rule set has been published; a detector judges nothing without one")]

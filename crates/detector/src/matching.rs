@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
-use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition, Watermark};
+use hubwarden_event::{
+    DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition, Watermark,
+};
 use hubwarden_proto as proto;
 use hubwarden_rules::{Engine, Scratch};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +53,8 @@ impl MatchStage {
                 let running: Vec<_> =
                     chunks.map(|chunk| scope.spawn(move || judge(&self.engine, chunk))).collect();
                 let done = running.into_iter().map(std::thread::ScopedJoinHandle::join);
-                done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+                done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                    .collect()
             })
         };
         let mut outputs = Vec::new();

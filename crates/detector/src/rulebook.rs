@@ -117,7 +117,8 @@ impl Rulebook {
         let newest = bus.newest(topic::RULES)?;
         let mut bodies = BTreeMap::new();
         for record in &newest {
-            let body = v1::RuleBody::decode(record.body.clone()).map_err(hubwarden_proto::Error::from)?;
+            let body =
+                v1::RuleBody::decode(record.body.clone()).map_err(hubwarden_proto::Error::from)?;
             bodies.insert(record.key.clone(), body.body);
         }
         let Some(Some(v1::rule_body::Body::Set(set))) = bodies.get(ACTIVE) else { return Ok(None) };
@@ -127,7 +128,9 @@ impl Rulebook {
                 Some(Some(v1::rule_body::Body::File(file))) => {
                     book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
                 }
-                Some(Some(v1::rule_body::Body::List(list))) => book.lists.insert(&list.name, list.values.clone()),
+                Some(Some(v1::rule_body::Body::List(list))) => {
+                    book.lists.insert(&list.name, list.values.clone())
+                }
                 _ => return Err(Error::IncompleteRuleSet),
             }
         }

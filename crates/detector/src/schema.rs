@@ -10,7 +10,9 @@ impl Schema for Catalogue {
             return ActionStatus::Known;
         }
         if let Some(legacy) = hubwarden_catalog::legacy(name) {
-            return ActionStatus::Legacy { now: legacy.now.unwrap_or("no published action").into() };
+            return ActionStatus::Legacy {
+                now: legacy.now.unwrap_or("no published action").into(),
+            };
         }
         ActionStatus::Unknown { nearest: hubwarden_catalog::nearest_action(name).map(Into::into) }
     }

@@ -1,3 +1,5 @@
+//! The rules, cases and lists that are part of this release.
+
 use hubwarden_rules::{Lists, RuleFile};
 use include_dir::{Dir, include_dir};
 
@@ -27,7 +29,8 @@ pub fn lists() -> Lists {
 
 /// The concepts without a rule: name, why, and the part of Hubwarden that brings it.
 pub fn without_rule() -> Vec<(&'static str, &'static str, &'static str)> {
-    let text = RULES.get_file("coverage.tsv").and_then(|file| file.contents_utf8()).unwrap_or_default();
+    let text =
+        RULES.get_file("coverage.tsv").and_then(|file| file.contents_utf8()).unwrap_or_default();
     let row = |line: &'static str| {
         let mut columns = line.split('\t');
         Some((columns.next()?, columns.next()?, columns.next()?))

@@ -13,16 +13,28 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The layout of the file; another number is refused.
 const FORMAT: i64 = 1;
 
+/// A dropped scope keeps its rows, nameless, until they are swept; so does what a scope has freed.
+/// The parts of a state are the rows from `id << 20` on: one range of the table, appended to.
 const SCHEMA: &str = "
+CREATE TABLE scope (
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE, freed INTEGER NOT NULL, sweep INTEGER NOT NULL
+);
 CREATE TABLE state (
-    scope TEXT NOT NULL, item BLOB NOT NULL, part INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL, bytes BLOB NOT NULL,
-    PRIMARY KEY (scope, item, part)
-) WITHOUT ROWID;
+    id INTEGER PRIMARY KEY, scope INTEGER NOT NULL, item BLOB NOT NULL,
+    expires_at INTEGER NOT NULL, UNIQUE (scope, item)
+);
 CREATE INDEX state_expiry ON state (scope, expires_at);
+CREATE TABLE part (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 CREATE TABLE outbox (finding TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE position (one INTEGER PRIMARY KEY CHECK (one = 1), next INTEGER NOT NULL);
 ";
+
+/// Bits of a part's row id that number it within its state.
+const PART_BITS: u32 = 20;
+/// A commit deletes at most so many freed pieces of state: no batch waits for the end of a large run.
+const SWEPT_AT_ONCE: usize = 2000;
+/// SQLite's page cache, in KiB (negative by its convention).
+const CACHE_KIB: i64 = -16 * 1024;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +52,9 @@ pub enum Error {
         source: rusqlite::Error,
     },
     /// The file has another layout.
-    #[error("the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it")]
+    #[error(
+        "the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it"
+    )]
     Format {
         /// The file.
         file: PathBuf,
@@ -48,7 +62,9 @@ pub enum Error {
         found: i64,
     },
     /// A piece of state that this release cannot read.
-    #[error("the state file holds a piece that cannot be read; move it away to build the state anew from the bus")]
+    #[error(
+        "the state file holds a piece that cannot be read; move it away to build the state anew from the bus"
+    )]
     Damaged(#[from] hubwarden_rules::StateError),
 }
 
@@ -69,8 +85,10 @@ impl State {
         let db = Connection::open(file).map_err(failed)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        db.pragma_update(None, "cache_size", CACHE_KIB).map_err(failed)?;
         db.set_prepared_statement_cache_capacity(32);
-        let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+        let found: i64 =
+            db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
         match found {
             FORMAT => {}
             0 => db
@@ -95,28 +113,17 @@ impl State {
         Ok(row.optional().map_err(self.failed("reading the position"))?.map(i64::cast_unsigned))
     }
 
-    /// What is stored under a key.
+    /// What is stored under a key; nothing when its time has passed.
     ///
     /// # Errors
     /// SQLite refused.
     pub fn load(&self, key: &StateKey) -> Result<Option<Stored>, Error> {
-        let failed = self.failed("reading state");
-        let sql = "SELECT expires_at, bytes FROM state WHERE scope = ?1 AND item = ?2 ORDER BY part";
-        let mut query = self.db.prepare_cached(sql).map_err(&failed)?;
-        let rows = query
-            .query_map(params![key.scope.to_string(), key.item_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .map_err(&failed)?;
-        let mut stored: Option<Stored> = None;
-        for row in rows {
-            let (expires_at, bytes) = row.map_err(&failed)?;
-            let stored = stored.get_or_insert_with(Stored::default);
-            stored.expires_at = expires_at;
-            stored.parts.push(bytes);
-        }
-        Ok(stored)
+        load(&self.db, key).map_err(self.failed("reading state"))
     }
 
     /// Writes what a batch changed, the findings to publish, and the position behind the batch.
+    ///
+    /// A batch that ends before the stored position is a replay and changes nothing.
     ///
     /// # Errors
     /// SQLite refused; nothing of it is stored then.
@@ -133,7 +140,8 @@ impl State {
     /// SQLite refused.
     pub fn outbox(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let failed = self.failed("reading the outbox");
-        let mut query = self.db.prepare_cached("SELECT finding, body FROM outbox").map_err(&failed)?;
+        let mut query =
+            self.db.prepare_cached("SELECT finding, body FROM outbox").map_err(&failed)?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(&failed)
     }
@@ -143,22 +151,47 @@ impl State {
     /// # Errors
     /// SQLite refused.
     pub fn clear_outbox(&self) -> Result<(), Error> {
-        let cleared = self.db.prepare_cached("DELETE FROM outbox").and_then(|mut query| query.execute([]));
+        let cleared =
+            self.db.prepare_cached("DELETE FROM outbox").and_then(|mut query| query.execute([]));
         cleared.map(|_| ()).map_err(self.failed("clearing the outbox"))
     }
 }
 
+fn load(db: &Connection, key: &StateKey) -> rusqlite::Result<Option<Stored>> {
+    let sql = "SELECT state.id, expires_at FROM state JOIN scope ON scope.id = state.scope
+               WHERE scope.name = ?1 AND item = ?2 AND expires_at > freed";
+    let mut find = db.prepare_cached(sql)?;
+    let keys = params![key.scope.to_string(), key.item_bytes()];
+    let found = find.query_row(keys, |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).optional()?;
+    let Some((id, expires_at)) = found else { return Ok(None) };
+    let mut parts =
+        db.prepare_cached("SELECT bytes FROM part WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let parts = parts.query_map(part_ids(id), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(Some(Stored { expires_at, parts }))
+}
+
+/// First and last row id that parts of a state can have.
+fn part_ids(state: i64) -> [i64; 2] {
+    [state << PART_BITS, ((state + 1) << PART_BITS) - 1]
+}
+
 fn store(db: &Connection, changes: &Changes, next: u64) -> rusqlite::Result<()> {
+    let stored = db.query_row("SELECT next FROM position", [], |row| row.get::<_, i64>(0));
+    if stored.optional()?.is_some_and(|stored| next < stored.cast_unsigned()) {
+        return Ok(());
+    }
     for scope in &changes.dropped {
-        db.prepare_cached("DELETE FROM state WHERE scope = ?1")?.execute([scope.to_string()])?;
+        let sql = "UPDATE scope SET name = NULL, freed = ?2, sweep = 1 WHERE name = ?1";
+        db.prepare_cached(sql)?.execute(params![scope.to_string(), i64::MAX])?;
     }
     for put in &changes.put {
         store_put(db, put)?;
     }
-    for (scope, until) in &changes.freed {
-        db.prepare_cached("DELETE FROM state WHERE scope = ?1 AND expires_at <= ?2")?
-            .execute(params![scope.to_string(), until])?;
+    for (scope, freed) in &changes.freed {
+        let sql = "UPDATE scope SET freed = ?2, sweep = 1 WHERE name = ?1 AND freed < ?2";
+        db.prepare_cached(sql)?.execute(params![scope.to_string(), freed])?;
     }
+    sweep(db)?;
     for finding in &changes.findings {
         let id = finding.id.to_string();
         let body = proto::encode_finding(Finding::clone(finding));
@@ -172,16 +205,54 @@ fn store(db: &Connection, changes: &Changes, next: u64) -> rusqlite::Result<()> 
 
 fn store_put(db: &Connection, put: &Put) -> rusqlite::Result<()> {
     let (scope, item) = (put.key.scope.to_string(), put.key.item_bytes());
+    let mut scope_id = db.prepare_cached("SELECT id FROM scope WHERE name = ?1")?;
+    let scope_id = match scope_id.query_row([&scope], |row| row.get::<_, i64>(0)).optional()? {
+        Some(id) => id,
+        None => {
+            let sql = "INSERT INTO scope (name, freed, sweep) VALUES (?1, ?2, 0)";
+            db.prepare_cached(sql)?.insert(params![scope, i64::MIN])?
+        }
+    };
+    let sql = "INSERT INTO state (scope, item, expires_at) VALUES (?1, ?2, ?3)
+               ON CONFLICT (scope, item) DO UPDATE SET expires_at = excluded.expires_at RETURNING id";
+    let mut upsert = db.prepare_cached(sql)?;
+    let state: i64 = upsert.query_row(params![scope_id, item, put.expires_at], |row| row.get(0))?;
+    let [first, last] = part_ids(state);
     if put.replace {
-        db.prepare_cached("DELETE FROM state WHERE scope = ?1 AND item = ?2")?.execute(params![scope, item])?;
-    } else {
-        db.prepare_cached("UPDATE state SET expires_at = ?3 WHERE scope = ?1 AND item = ?2 AND expires_at <> ?3")?
-            .execute(params![scope, item, put.expires_at])?;
+        db.prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?.execute([first, last])?;
     }
-    let sql = "INSERT OR REPLACE INTO state (scope, item, part, expires_at, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
-    let mut insert = db.prepare_cached(sql)?;
+    let mut insert =
+        db.prepare_cached("INSERT OR REPLACE INTO part (id, bytes) VALUES (?1, ?2)")?;
     for (part, bytes) in &put.parts {
-        insert.execute(params![scope, item, part, put.expires_at, bytes])?;
+        insert.execute(params![first + i64::from(*part), bytes])?;
     }
     Ok(())
 }
+
+/// Deletes some of what is free. What is left has no effect meanwhile: nobody can load it.
+fn sweep(db: &Connection) -> rusqlite::Result<()> {
+    let mut left = SWEPT_AT_ONCE;
+    let mut scopes = db.prepare_cached("SELECT id, freed FROM scope WHERE sweep = 1")?;
+    let scopes = scopes.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    for (scope, freed) in scopes.collect::<Result<Vec<_>, _>>()? {
+        let sql = "SELECT id FROM state WHERE scope = ?1 AND expires_at <= ?2 LIMIT ?3";
+        let mut states = db.prepare_cached(sql)?;
+        let states = states.query_map(params![scope, freed, left as i64], |row| row.get(0))?;
+        let states = states.collect::<Result<Vec<i64>, _>>()?;
+        for state in &states {
+            db.prepare_cached("DELETE FROM part WHERE id BETWEEN ?1 AND ?2")?
+                .execute(part_ids(*state))?;
+            db.prepare_cached("DELETE FROM state WHERE id = ?1")?.execute([state])?;
+        }
+        left -= states.len();
+        if left == 0 {
+            return Ok(());
+        }
+        db.prepare_cached("UPDATE scope SET sweep = 0 WHERE id = ?1")?.execute([scope])?;
+        db.prepare_cached("DELETE FROM scope WHERE id = ?1 AND name IS NULL")?.execute([scope])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -66,14 +66,19 @@ impl Compiled {
 ///
 /// # Errors
 /// The reason why an event cannot be read.
-fn judge(set: &Arc<RuleSet>, events: &[(Option<i64>, Map<String, Value>)]) -> Result<Vec<Finding>, String> {
+fn judge(
+    set: &Arc<RuleSet>,
+    events: &[(Option<i64>, Map<String, Value>)],
+) -> Result<Vec<Finding>, String> {
     let mut normalizer = Normalizer::new(Arc::new(Networks::default()));
     let engine = Engine::new(set.clone());
     let mut correlator = InMemory::new(set.clone());
     let (mut scratch, mut matches) = (Scratch::default(), Vec::new());
     for (number, (at_ms, event)) in (0..).zip(events) {
         let mut event = event.clone();
-        let has_time = ["@timestamp", "created_at", "at_sign_timestamp"].iter().any(|key| event.contains_key(*key));
+        let has_time = ["@timestamp", "created_at", "at_sign_timestamp"]
+            .iter()
+            .any(|key| event.contains_key(*key));
         if !has_time {
             let at = at_ms.unwrap_or(number * 1000);
             event.insert("@timestamp".into(), (START_MS + at).into());
@@ -94,7 +99,9 @@ fn judge(set: &Arc<RuleSet>, events: &[(Option<i64>, Map<String, Value>)]) -> Re
             origin: None,
             damage: None,
         };
-        let event = normalizer.normalize(&raw, RawPosition::default()).map_err(|reason| reason.to_string())?;
+        let event = normalizer
+            .normalize(&raw, RawPosition::default())
+            .map_err(|reason| reason.to_string())?;
         engine.evaluate(&event, &mut scratch, &mut matches);
         for matched in matches.drain(..) {
             correlator.apply(&MatchBody::Match(matched));
@@ -113,9 +120,13 @@ pub fn run_case(book: &Rulebook, concept_name: &str, case: &Case) -> CaseOutcome
 }
 
 fn run_in(compiled: &mut Compiled, concept_name: &str, case: &Case) -> CaseOutcome {
-    let lists = case.lists.names().map(|name| (name.to_owned(), case.lists.get(name).unwrap_or_default().to_vec()));
+    let lists = case
+        .lists
+        .names()
+        .map(|name| (name.to_owned(), case.lists.get(name).unwrap_or_default().to_vec()));
     let set = compiled.with(lists.collect());
-    let events: Vec<_> = case.events.iter().map(|event| (Some(event.at_ms), event.event.clone())).collect();
+    let events: Vec<_> =
+        case.events.iter().map(|event| (Some(event.at_ms), event.event.clone())).collect();
     let expected = match (case.kind, case.severity) {
         (CaseKind::Firing, Some(severity)) => format!("fires, {severity}"),
         (CaseKind::Firing, None) => "fires".into(),
@@ -124,7 +135,11 @@ fn run_in(compiled: &mut Compiled, concept_name: &str, case: &Case) -> CaseOutco
     let actual = match judge(&set, &events) {
         Err(reason) => format!("unreadable: {reason}"),
         Ok(findings) => {
-            let worst = findings.iter().filter(|finding| concept(finding) == concept_name).map(|finding| finding.severity).max();
+            let worst = findings
+                .iter()
+                .filter(|finding| concept(finding) == concept_name)
+                .map(|finding| finding.severity)
+                .max();
             match (worst, case.severity) {
                 (Some(severity), Some(_)) => format!("fires, {severity}"),
                 (Some(_), None) => "fires".into(),
@@ -140,7 +155,10 @@ fn run_in(compiled: &mut Compiled, concept_name: &str, case: &Case) -> CaseOutco
 ///
 /// # Errors
 /// A case file that cannot be read, or a name without cases.
-pub(crate) fn run_shipped_cases(book: &Rulebook, only: Option<&str>) -> Result<Vec<CaseOutcome>, Failure> {
+pub(crate) fn run_shipped_cases(
+    book: &Rulebook,
+    only: Option<&str>,
+) -> Result<Vec<CaseOutcome>, Failure> {
     let mut compiled = Compiled::new(book);
     let mut outcomes = Vec::new();
     for file in hubwarden_detector::shipped::case_files() {
@@ -153,9 +171,9 @@ pub(crate) fn run_shipped_cases(book: &Rulebook, only: Option<&str>) -> Result<V
         outcomes.extend(cases.iter().map(|case| run_in(&mut compiled, &name, case)));
     }
     match only {
-        Some(only) if outcomes.is_empty() => {
-            Err(Failure::usage(format!("no cases ship for `{only}`; `hubwarden rule list` shows the names")))
-        }
+        Some(only) if outcomes.is_empty() => Err(Failure::usage(format!(
+            "no cases ship for `{only}`; `hubwarden rule list` shows the names"
+        ))),
         _ => Ok(outcomes),
     }
 }
@@ -185,11 +203,13 @@ struct OutsideCase {
 pub fn run_outside_cases(book: &Rulebook, text: &str) -> Result<Vec<CaseOutcome>, Failure> {
     let mut compiled = Compiled::new(book);
     let base = compiled.with(Vec::new());
-    let shipped: std::collections::HashSet<String> = base.rules().iter().map(|rule| rule.concept().to_owned()).collect();
+    let shipped: std::collections::HashSet<String> =
+        base.rules().iter().map(|rule| rule.concept().to_owned()).collect();
     let mut outcomes = Vec::new();
     for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let case: OutsideCase = serde_json::from_str(line)
-            .map_err(|error| Failure::new(Exit::Usage, format!("line {number} is not a case: {error}")))?;
+        let case: OutsideCase = serde_json::from_str(line).map_err(|error| {
+            Failure::new(Exit::Usage, format!("line {number} is not a case: {error}"))
+        })?;
         outcomes.push(run_outside(&mut compiled, &shipped, case));
     }
     Ok(outcomes)
@@ -205,7 +225,8 @@ fn run_outside(
     let word = |fires: bool| if fires { "fires" } else { "quiet" }.to_owned();
     let lists = case.config.iter().map(|(name, value)| (name.clone(), list_of(value)));
     let set = compiled.with(lists.collect());
-    let events: Vec<_> = case.event.into_iter().chain(case.events).map(|event| (None, event)).collect();
+    let events: Vec<_> =
+        case.event.into_iter().chain(case.events).map(|event| (None, event)).collect();
     let outcome = |actual: String, result| CaseOutcome {
         rule: concepts.join(" "),
         name: case.name.clone(),
@@ -217,11 +238,22 @@ fn run_outside(
         return outcome("no rule".into(), "no rule");
     }
     let fired = match judge(&set, &events) {
-        Ok(findings) => findings.iter().any(|finding| concepts.iter().any(|name| name == concept(finding))),
+        Ok(findings) => {
+            findings.iter().any(|finding| concepts.iter().any(|name| name == concept(finding)))
+        }
         Err(_) => false, // what cannot be read cannot fire
     };
-    let result = if fired == case.expect { "passed" } else { "failed" };
-    outcome(word(fired), result)
+    if fired == case.expect {
+        return outcome(word(fired), "passed");
+    }
+    let missing: Vec<&str> =
+        concepts.iter().filter(|concept| !shipped.contains(*concept)).map(String::as_str).collect();
+    let note = if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" (no rule for {})", missing.join(", "))
+    };
+    outcome(word(fired) + &note, "failed")
 }
 
 /// The values of a list as other products configure them: an array, a map of arrays, or one value.
@@ -233,7 +265,11 @@ fn list_of(value: &Value) -> Vec<String> {
             .iter()
             .flat_map(|(key, value)| {
                 let values = list_of(value);
-                if values.is_empty() { vec![key.clone()] } else { values.into_iter().map(|value| format!("{key}/{value}")).collect() }
+                if values.is_empty() {
+                    vec![key.clone()]
+                } else {
+                    values.into_iter().map(|value| format!("{key}/{value}")).collect()
+                }
             })
             .collect(),
         Value::Null => Vec::new(),

@@ -37,7 +37,8 @@ impl Client {
         let text = std::fs::read_to_string(Address::file(data_dir)).ok()?;
         let address: Address = serde_json::from_str(&text).ok()?;
         let endpoint = Endpoint::from_shared(format!("http://{}", address.listen)).ok()?;
-        let channel = endpoint.connect_timeout(std::time::Duration::from_secs(2)).connect().await.ok()?;
+        let channel =
+            endpoint.connect_timeout(std::time::Duration::from_secs(2)).connect().await.ok()?;
         let token = format!("Bearer {}", address.api_token).parse().ok()?;
         Some(Self { address, channel, token: Token(token) })
     }
@@ -53,7 +54,11 @@ impl Client {
     }
 
     /// A JSON answer of the server's API.
-    pub(crate) async fn json(&self, method: &str, path: &str) -> Result<serde_json::Value, Failure> {
+    pub(crate) async fn json(
+        &self,
+        method: &str,
+        path: &str,
+    ) -> Result<serde_json::Value, Failure> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let listen = self.address.listen;
         let mut stream = tokio::net::TcpStream::connect(listen).await?;
@@ -67,7 +72,10 @@ impl Client {
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
         if !head.starts_with("HTTP/1.1 200") {
             let line = head.lines().next().unwrap_or("nothing");
-            return Err(Failure::new(Exit::Failed, format!("the server answered {line} to {path}")));
+            return Err(Failure::new(
+                Exit::Failed,
+                format!("the server answered {line} to {path}"),
+            ));
         }
         Ok(serde_json::from_str(body)?)
     }

@@ -20,7 +20,7 @@ pub struct Config {
     /// `[storage]`
     pub storage: StorageConfig,
     /// `[[github]]`, one a connection.
-    pub github: Vec<hubwarden_collector::Connection>,
+    pub github: Vec<hubwarden_collector::audit::Connection>,
     /// `[networks]`: your own networks as label and CIDR lists.
     pub networks: BTreeMap<String, Vec<String>>,
     /// `[rules]`
@@ -88,11 +88,15 @@ impl Validate for Config {
         let listen: Result<std::net::SocketAddr, _> = self.server.listen.parse();
         match listen {
             Err(_) => {
-                let reason = format!("`{}` is no address with port; write 127.0.0.1:7474", self.server.listen);
+                let reason = format!(
+                    "`{}` is no address with port; write 127.0.0.1:7474",
+                    self.server.listen
+                );
                 return Err(Invalid::new("server.listen", reason));
             }
             Ok(address) if !address.ip().is_loopback() => {
-                let reason = "only loopback addresses are served without TLS; use 127.0.0.1 and a tunnel";
+                let reason =
+                    "only loopback addresses are served without TLS; use 127.0.0.1 and a tunnel";
                 return Err(Invalid::new("server.listen", reason));
             }
             Ok(_) => {}
@@ -145,7 +149,10 @@ impl Config {
 }
 
 /// Reads the configuration: the named file, else `hubwarden.toml` here if there is one.
-pub(crate) fn load(file: Option<&Path>, data_dir: Option<&Path>) -> Result<Loaded<Config>, Failure> {
+pub(crate) fn load(
+    file: Option<&Path>,
+    data_dir: Option<&Path>,
+) -> Result<Loaded<Config>, Failure> {
     let here = Path::new(DEFAULT_FILE);
     let file = file.or_else(|| here.is_file().then_some(here));
     let absolute = data_dir.map(std::path::absolute).transpose()?; // a flag starts where it is typed

@@ -26,7 +26,10 @@ impl<T: Serialize> Rows<'_, T> {
             Format::Json => write_line(&mut out, &serde_json::to_string_pretty(self.values)?),
             Format::Ndjson => {
                 let lines = self.values.iter().map(serde_json::to_string);
-                lines.collect::<Result<Vec<_>, _>>()?.iter().try_for_each(|line| write_line(&mut out, line))
+                lines
+                    .collect::<Result<Vec<_>, _>>()?
+                    .iter()
+                    .try_for_each(|line| write_line(&mut out, line))
             }
             Format::Csv => self.write_csv(&mut out),
             Format::Table => self.write_table(&mut out),
@@ -38,14 +41,16 @@ impl<T: Serialize> Rows<'_, T> {
         let mut writer = csv::Writer::from_writer(out);
         writer.write_record(self.header)?;
         for value in self.values {
-            writer.write_record((self.row)(value).iter().map(|cell| escape::csv(cell).into_owned()))?;
+            writer.write_record(
+                (self.row)(value).iter().map(|cell| escape::csv(cell).into_owned()),
+            )?;
         }
         writer.flush()
     }
 
     fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if !io::stdout().is_terminal() {
             table.set_content_arrangement(ContentArrangement::Disabled);
         }
@@ -66,7 +71,11 @@ fn write_line(out: &mut impl Write, line: &str) -> io::Result<()> {
 }
 
 /// Prints one value: JSON for programs, lines for people.
-pub(crate) fn print_one(format: Format, value: &impl Serialize, lines: &[String]) -> Result<(), Failure> {
+pub(crate) fn print_one(
+    format: Format,
+    value: &impl Serialize,
+    lines: &[String],
+) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let written = match format {
         Format::Json => write_line(&mut out, &serde_json::to_string_pretty(value)?),

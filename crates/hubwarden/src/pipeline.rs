@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hubwarden_bus::{Bus, Journal, JournalOptions, Topic, topic};
+use hubwarden_bus::{Bus, Journal, Options, Topic, topic};
 use hubwarden_console::{Findings, RawBytes, SqliteStore};
 use hubwarden_detector::{CORRELATE_STAGE, MATCH_STAGE, Rulebook};
 use hubwarden_event::RawBody;
@@ -31,7 +31,7 @@ pub struct Settings {
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// How the journal is kept.
-    pub journal: JournalOptions,
+    pub journal: Options,
     /// Your own networks.
     pub networks: Networks,
     /// The rules and lists that judge.
@@ -47,11 +47,11 @@ impl Settings {
     /// Rules or lists that cannot be read.
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let storage = &config.storage;
-        let journal = JournalOptions {
+        let journal = Options {
             keep: Duration::from_secs(u64::from(storage.keep_days) * 24 * 3600),
             budget_bytes: storage.budget_gib << 30,
             free_floor_bytes: storage.free_floor_mib << 20,
-            ..JournalOptions::default()
+            ..Options::default()
         };
         Ok(Self {
             data_dir: storage.data_dir.clone(),
@@ -78,6 +78,7 @@ pub struct Passed {
 ///
 /// Data moves only over the journal; a process that dies anywhere resumes where each stage last
 /// committed.
+#[derive(Clone)]
 pub struct Pipeline {
     /// The bus.
     pub journal: Journal,
@@ -126,7 +127,9 @@ impl Pipeline {
         });
         let reader = journal.reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
         let token = stop.clone();
-        tasks.spawn(async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) });
+        tasks.spawn(
+            async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
+        );
         Ok(Self { journal, findings, passed })
     }
 
@@ -162,11 +165,14 @@ fn update(passed: &Mutex<Passed>, change: impl FnOnce(&mut Passed)) {
 }
 
 /// Opens the journal of a data folder, creating the folder readable for this user only.
-pub(crate) fn open_journal(data_dir: &Path, options: JournalOptions) -> Result<Journal, Failure> {
+pub(crate) fn open_journal(data_dir: &Path, options: Options) -> Result<Journal, Failure> {
     use std::os::unix::fs::DirBuilderExt;
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     created.map_err(|error| {
-        let text = format!("cannot create the data folder {}: {error}; name another with --data-dir", data_dir.display());
+        let text = format!(
+            "cannot create the data folder {}: {error}; name another with --data-dir",
+            data_dir.display()
+        );
         Failure::new(crate::Exit::Failed, text)
     })?;
     Ok(Journal::open(journal_dir(data_dir), options)?)

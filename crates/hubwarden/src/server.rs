@@ -6,13 +6,17 @@ use hubwarden_bus::Journal;
 use hubwarden_collector::IngestApi;
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{Access, Findings, StatusProvider};
+use hubwarden_normalizer::{EventApi, Networks};
+use hubwarden_proto::v1::event_service_server::EventServiceServer;
 use hubwarden_service::TaskResult;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 
-use crate::failure::Exit;
 use crate::Failure;
+use crate::failure::Exit;
 
 /// How the command line finds a running server: `server.json` in the data folder, for this user only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -35,11 +39,15 @@ impl Address {
         use std::os::unix::fs::OpenOptionsExt;
         let temporary = data_dir.join("server.json.new");
         let mut options = std::fs::OpenOptions::new();
-        let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
         file.write_all(serde_json::to_string(self)?.as_bytes())?;
         std::fs::rename(temporary, Self::file(data_dir))
     }
 }
+
+/// A call holds at most one record of 32 MiB.
+const MAX_MESSAGE: usize = 40 << 20;
 
 /// Pages, JSON API and gRPC on one loopback address.
 pub(crate) struct Server {
@@ -56,6 +64,7 @@ impl Server {
         listen: SocketAddr,
         data_dir: &Path,
         journal: Journal,
+        networks: Networks,
         findings: Findings,
         status: StatusProvider,
     ) -> Result<Self, Failure> {
@@ -75,12 +84,15 @@ impl Server {
             clock: web::now,
         };
         let checked = access.clone();
-        let ingest = tonic::service::interceptor::InterceptedService::new(
-            IngestApi::service(journal),
-            move |request| checked.intercept(request),
-        );
-        let ingest = tonic::service::Routes::new(ingest).into_axum_router().reset_fallback();
-        let router = web::router(state.clone()).merge(web::grpc(&state)).merge(ingest);
+        let ingest = InterceptedService::new(IngestApi::service(journal), move |request| {
+            checked.intercept(request)
+        });
+        let checked = access.clone();
+        let events =
+            EventServiceServer::new(EventApi::new(networks)).max_decoding_message_size(MAX_MESSAGE);
+        let events = InterceptedService::new(events, move |request| checked.intercept(request));
+        let own = Routes::new(ingest).add_service(events).into_axum_router().reset_fallback();
+        let router = web::router(state.clone()).merge(web::grpc(&state)).merge(own);
         Ok(Self { listener, router, access, address, data_dir: data_dir.into() })
     }
 
@@ -93,7 +105,8 @@ impl Server {
     /// Answers until stopped.
     pub(crate) async fn run(self, stop: CancellationToken) -> TaskResult {
         let api_token = self.access.api_token().to_owned();
-        Address { listen: self.address, pid: std::process::id(), api_token }.write(&self.data_dir)?;
+        Address { listen: self.address, pid: std::process::id(), api_token }
+            .write(&self.data_dir)?;
         let serving = axum::serve(self.listener, self.router);
         let served = serving.with_graceful_shutdown(async move { stop.cancelled().await }).await;
         // A later server has its own; what is left behind would only point to nobody.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use csv::StringRecord;
 
 use crate::Rejected;
-use crate::json::{Member, Value};
+use crate::json::Member;
 
 /// The header and the one row below it.
 pub(crate) fn read(text: &str) -> Result<[StringRecord; 2], Rejected> {
@@ -30,7 +30,6 @@ pub(crate) fn read(text: &str) -> Result<[StringRecord; 2], Rejected> {
 
 /// Each cell under its column's name; an empty cell is an empty text.
 pub(crate) fn members([header, row]: &[StringRecord; 2]) -> Vec<Member<'_>> {
-    let cell =
-        |(name, cell)| Member { key: Cow::Borrowed(name), value: Value::Text(Cow::Borrowed(cell)) };
+    let cell = |(name, value)| Member { key: Cow::Borrowed(name), value, is_json: false, id: None };
     header.iter().zip(row).map(cell).collect()
 }

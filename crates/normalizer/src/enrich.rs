@@ -209,7 +209,7 @@ mod tests {
     fn facts(values: &[(Slot, &'static str)]) -> Facts<'static> {
         let mut facts = Facts::default();
         for (slot, text) in values {
-            facts.keep(*slot, CellKind::Text, &Cow::Borrowed(text));
+            facts.keep(*slot, CellKind::Text, Cow::Borrowed(text));
         }
         facts
     }

@@ -82,26 +82,36 @@ pub(crate) struct Fact<'de> {
 
 /// The first scalar value of each field that has a slot.
 #[derive(Debug, Default)]
-pub(crate) struct Facts<'de>([Option<Fact<'de>>; COUNT]);
+pub(crate) struct Facts<'de> {
+    first: [Option<Fact<'de>>; COUNT],
+    /// A bit for each slot whose field came, whatever its value.
+    came: u32,
+}
 
 impl<'de> Facts<'de> {
     /// Keeps the first scalar that comes for a slot.
-    pub(crate) fn keep(&mut self, slot: Slot, kind: CellKind, text: &Cow<'de, str>) {
-        let kept = &mut self.0[slot as usize];
+    pub(crate) fn keep(&mut self, slot: Slot, kind: CellKind, mut text: Cow<'de, str>) {
+        self.came |= 1 << slot as u32;
+        let kept = &mut self.first[slot as usize];
         if kept.is_some() || !kind.is_scalar() {
             return;
         }
         let end = text.floor_char_boundary(MAX_VALUE_BYTES);
-        let text = match text {
-            Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-            Cow::Owned(text) => Cow::Owned(text[..end].to_owned()),
-        };
+        match &mut text {
+            Cow::Borrowed(text) => *text = &text[..end],
+            Cow::Owned(text) => text.truncate(end),
+        }
         *kept = Some(Fact { kind, text });
     }
 
     /// The value as sent; `""` and `0` are values.
     pub(crate) fn get(&self, slot: Slot) -> Option<&Fact<'de>> {
-        self.0[slot as usize].as_ref()
+        self.first[slot as usize].as_ref()
+    }
+
+    /// Whether the field came at all, as null, an object or an empty array too.
+    pub(crate) fn came(&self, slot: Slot) -> bool {
+        self.came & (1 << slot as u32) != 0
     }
 
     /// The value if it says something: `""`, `0` and null read as absent.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use hubwarden_event::{CellKind, FlatBuilder, MAX_RECORD_BYTES, MAX_VALUE_BYTES, dictionary};
 
 use crate::facts::{self, Facts};
-use crate::json::{self, Member, Value};
+use crate::json::{self, Member};
 use crate::{Counts, Rejected};
 
 /// Objects and arrays inside each other beyond this are rejected.
@@ -38,13 +38,7 @@ pub(crate) struct Flatten<'s, 'de> {
     /// Whether a field or the end of a value had no room.
     pub(crate) truncated: bool,
     dotted: bool,
-}
-
-/// A member that counts, with what its full name means.
-struct Live<'de> {
-    key: Cow<'de, str>,
-    value: Value<'de>,
-    id: Option<u16>,
+    reserved: bool,
 }
 
 impl<'s, 'de> Flatten<'s, 'de> {
@@ -55,43 +49,48 @@ impl<'s, 'de> Flatten<'s, 'de> {
     ) -> Self {
         builder.clear();
         scratch.ranks.clear();
-        Self { builder, scratch, counts, facts: Facts::default(), truncated: false, dotted: false }
+        Self {
+            builder,
+            scratch,
+            counts,
+            facts: Facts::default(),
+            truncated: false,
+            dotted: false,
+            reserved: false,
+        }
     }
 
     /// Writes a whole payload: every member under its name, and what an export puts under `data`
     /// also under its own name where nothing else stands there.
     pub(crate) fn event(
         &mut self,
-        members: Vec<Member<'de>>,
+        mut members: Vec<Member<'de>>,
         payload_length: usize,
     ) -> Result<(), Rejected> {
-        let mut live = self.live("", members);
-        live.retain(|member| {
-            let reserved = is_reserved(&member.key);
-            self.counts.reserved_fields += u64::from(reserved);
-            !reserved
-        });
+        self.settle("", &mut members);
+        if self.reserved {
+            let sent = members.len();
+            members.retain(|member| !is_reserved(&member.key));
+            self.counts.reserved_fields += (sent - members.len()) as u64;
+        }
         if payload_length > LARGE_PAYLOAD {
-            live.sort_by_key(|member| match facts::slot(member.id, &member.key) {
+            members.sort_by_key(|member| match facts::slot(member.id, &member.key) {
                 Some(_) => member.id.unwrap_or(0),
                 None => u16::MAX,
             });
         }
         let mut data = None;
-        for member in &live {
+        for member in &members {
             if member.id.is_none() {
                 self.counts.unknown_fields.count(&member.key);
             }
-            self.member(&member.key, member.id, &member.value, 1, 1)?;
-            if let Value::Json(text) = member.value
-                && member.key == "data"
-                && text.starts_with('{')
-            {
-                data = Some(text);
+            self.member(&member.key, member, 1, 1)?;
+            if member.is_json && member.value.starts_with('{') && member.key == "data" {
+                data = Some(member.value);
             }
         }
         if let Some(text) = data {
-            self.fold(text, &live)?;
+            self.fold(text, &members)?;
         }
         if self.dotted {
             self.drop_shadowed();
@@ -99,39 +98,42 @@ impl<'s, 'de> Flatten<'s, 'de> {
         Ok(())
     }
 
-    fn fold(&mut self, data: &'de str, beside: &[Live<'de>]) -> Result<(), Rejected> {
+    fn fold(&mut self, data: &'de str, beside: &[Member<'de>]) -> Result<(), Rejected> {
         let taken: HashSet<&str> = beside.iter().map(|member| &*member.key).collect();
         let repeats = self.counts.duplicate_keys;
-        let members = self.live("", json::members(data)?);
+        let mut members = json::members(data)?;
+        self.settle("", &mut members);
         // The same members have been counted under `data.`.
         self.counts.duplicate_keys = repeats;
         for member in &members {
             if taken.contains(&*member.key) || is_reserved(&member.key) {
                 continue;
             }
-            self.member(&member.key, member.id, &member.value, 2, FOLDED)?;
+            self.member(&member.key, member, 2, FOLDED)?;
         }
         Ok(())
     }
 
     /// Looks the full names up and leaves out every key that stands again later.
-    fn live(&mut self, prefix: &str, members: Vec<Member<'de>>) -> Vec<Live<'de>> {
+    fn settle(&mut self, prefix: &str, members: &mut Vec<Member<'de>>) {
         /// The dictionary's ids that the bit set has room for; higher ones are told apart by name.
         const BITS: usize = 1024;
         let mut name = String::new();
         let mut seen = [0u64; BITS / 64];
         let (mut unnumbered, mut again) = (0, false);
-        let mut live: Vec<Live<'de>> = Vec::with_capacity(members.len());
-        for Member { key, value } in members {
-            let id = if prefix.is_empty() {
-                dictionary::id(&key)
+        for member in members.iter_mut() {
+            if prefix.is_empty() {
+                member.id = dictionary::id(&member.key);
+                self.dotted |= facts::is_dotted(member.id, &member.key);
+                self.reserved |= is_reserved(&member.key);
             } else {
                 name.clear();
                 name.push_str(prefix);
-                name.push_str(&key);
-                dictionary::id(&name)
-            };
-            match id.map(usize::from) {
+                name.push_str(&member.key);
+                member.id = dictionary::id(&name);
+                self.dotted |= member.key.contains('.');
+            }
+            match member.id.map(usize::from) {
                 Some(id) if id < BITS => {
                     let (word, bit) = (id / 64, 1 << (id % 64));
                     again |= seen[word] & bit != 0;
@@ -139,50 +141,38 @@ impl<'s, 'de> Flatten<'s, 'de> {
                 }
                 _ => unnumbered += 1,
             }
-            self.dotted |= match prefix.is_empty() {
-                true => facts::is_dotted(id, &key),
-                false => key.contains('.'),
-            };
-            live.push(Live { key, value, id });
         }
         if again || unnumbered > 1 {
-            self.drop_repeated(&mut live);
+            self.drop_repeated(members);
         }
-        live
     }
 
-    fn drop_repeated(&mut self, live: &mut Vec<Live<'de>>) {
+    fn drop_repeated(&mut self, members: &mut Vec<Member<'de>>) {
         let last: HashMap<&str, usize, foldhash::fast::RandomState> =
-            live.iter().enumerate().map(|(place, member)| (&*member.key, place)).collect();
-        if last.len() == live.len() {
+            members.iter().enumerate().map(|(place, member)| (&*member.key, place)).collect();
+        let repeated = members.len() - last.len();
+        if repeated == 0 {
             return;
         }
-        let mut keep = vec![false; live.len()];
+        let mut keep = vec![false; members.len()];
         last.into_values().for_each(|place| keep[place] = true);
-        let before = live.len();
-        let mut place = 0;
-        live.retain(|_| {
-            place += 1;
-            keep[place - 1]
-        });
-        self.counts.duplicate_keys += (before - live.len()) as u64;
+        let mut keep = keep.into_iter();
+        members.retain(|_| keep.next().unwrap_or(true));
+        self.counts.duplicate_keys += repeated as u64;
     }
 
     fn member(
         &mut self,
         name: &str,
-        id: Option<u16>,
-        value: &Value<'de>,
+        member: &Member<'de>,
         depth: usize,
         rank: u8,
     ) -> Result<(), Rejected> {
-        match value {
-            Value::Json(text) => self.value(name, id, text, depth, rank),
-            Value::Text(text) => {
-                self.cell(name, id, CellKind::Text, text.clone(), rank);
-                Ok(())
-            }
+        if member.is_json {
+            return self.value(name, member.id, member.value, depth, rank);
         }
+        self.cell(name, member.id, CellKind::Text, member.value, rank);
+        Ok(())
     }
 
     fn value(
@@ -194,12 +184,21 @@ impl<'s, 'de> Flatten<'s, 'de> {
         rank: u8,
     ) -> Result<(), Rejected> {
         let (kind, text) = match text.as_bytes().first() {
-            Some(b'"') => (CellKind::Text, json::unescape(text)?),
+            Some(b'"') => match json::unescape(text)? {
+                Cow::Borrowed(text) => (CellKind::Text, text),
+                Cow::Owned(text) => {
+                    self.write(name, id, CellKind::Text, &text, rank);
+                    if let Some(slot) = facts::slot(id, name) {
+                        self.facts.keep(slot, CellKind::Text, Cow::Owned(text));
+                    }
+                    return Ok(());
+                }
+            },
             Some(b'{') => return self.object(name, id, text, depth + 1, rank),
             Some(b'[') => return self.array(name, id, text, depth + 1, rank),
-            Some(b't' | b'f') => (CellKind::Bool, Cow::Borrowed(text)),
-            Some(b'n') | None => (CellKind::Null, Cow::Borrowed("")),
-            Some(_) => (CellKind::Number, Cow::Borrowed(text)),
+            Some(b't' | b'f') => (CellKind::Bool, text),
+            Some(b'n') | None => (CellKind::Null, ""),
+            Some(_) => (CellKind::Number, text),
         };
         self.cell(name, id, kind, text, rank);
         Ok(())
@@ -214,8 +213,8 @@ impl<'s, 'de> Flatten<'s, 'de> {
         rank: u8,
     ) -> Result<(), Rejected> {
         check_depth(depth)?;
-        self.cell(name, id, CellKind::Object, Cow::Borrowed(""), rank);
-        let members = json::members(text)?;
+        self.cell(name, id, CellKind::Object, "", rank);
+        let mut members = json::members(text)?;
         if members.is_empty() {
             return Ok(());
         }
@@ -223,10 +222,11 @@ impl<'s, 'de> Flatten<'s, 'de> {
         full.push_str(name);
         full.push('.');
         let prefix = full.len();
-        for member in self.live(&full, members) {
+        self.settle(&full, &mut members);
+        for member in &members {
             full.truncate(prefix);
             full.push_str(&member.key);
-            self.member(&full, member.id, &member.value, depth, rank.saturating_add(1))?;
+            self.member(&full, member, depth, rank.saturating_add(1))?;
         }
         Ok(())
     }
@@ -242,7 +242,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
         check_depth(depth)?;
         let elements = json::elements(text)?;
         if elements.is_empty() {
-            self.cell(name, id, CellKind::EmptyArray, Cow::Borrowed(""), rank);
+            self.cell(name, id, CellKind::EmptyArray, "", rank);
         }
         for element in elements {
             self.value(name, id, element.get(), depth, rank)?;
@@ -250,15 +250,19 @@ impl<'s, 'de> Flatten<'s, 'de> {
         Ok(())
     }
 
-    fn cell(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: Cow<'de, str>, rank: u8) {
+    fn cell(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: &'de str, rank: u8) {
         if let Some(slot) = facts::slot(id, name) {
-            self.facts.keep(slot, kind, &text);
+            self.facts.keep(slot, kind, Cow::Borrowed(text));
         }
+        self.write(name, id, kind, text, rank);
+    }
+
+    fn write(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: &str, rank: u8) {
         let named = if id.is_some() { 0 } else { name.len() };
         let length = text.len().min(MAX_VALUE_BYTES) + named + CELL_BYTES;
         self.truncated |= text.len() > MAX_VALUE_BYTES;
         let fits = self.builder.record().encoded_len() + length <= MAX_SENT_BYTES;
-        if fits && self.builder.push_known(id, name, kind, &text) {
+        if fits && self.builder.push_known(id, name, kind, text) {
             self.scratch.ranks.push(rank);
         } else {
             self.truncated = true;

@@ -8,22 +8,17 @@ use serde_json::value::RawValue;
 
 use crate::Rejected;
 
-/// What stands behind a name: JSON text as sent, or the text of a CSV cell.
-#[derive(Debug, Clone)]
-pub(crate) enum Value<'de> {
-    /// JSON text.
-    Json(&'de str),
-    /// A plain text.
-    Text(Cow<'de, str>),
-}
-
 /// One name and value of an object.
 #[derive(Debug)]
 pub(crate) struct Member<'de> {
     /// The name, unescaped.
     pub(crate) key: Cow<'de, str>,
     /// What stands behind it.
-    pub(crate) value: Value<'de>,
+    pub(crate) value: &'de str,
+    /// Whether the value is JSON text; else it is a plain text.
+    pub(crate) is_json: bool,
+    /// The dictionary's id of its full name, once that has been looked up.
+    pub(crate) id: Option<u16>,
 }
 
 /// The members of the one object that `text` is, in their order, repeated names included.
@@ -56,7 +51,7 @@ pub(crate) fn elements(text: &str) -> Result<Vec<&RawValue>, Rejected> {
 /// The text that a JSON string stands for; half of a surrogate pair becomes U+FFFD.
 pub(crate) fn unescape(text: &str) -> Result<Cow<'_, str>, Rejected> {
     let inner = text.get(1..text.len().saturating_sub(1)).unwrap_or_default();
-    if !inner.as_bytes().contains(&b'\\') {
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(inner));
     }
     let bytes = serde_json::Deserializer::from_str(text)
@@ -82,7 +77,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::with_capacity(USUAL);
         while let Some(key) = map.next_key_seed(Key)? {
             let value: &RawValue = map.next_value()?;
-            members.push(Member { key, value: Value::Json(value.get()) });
+            members.push(Member { key, value: value.get(), is_json: true, id: None });
         }
         Ok(members)
     }
@@ -156,13 +151,8 @@ mod tests {
     fn keeps_order_repeats_and_digits() {
         let text = r#" {"a": 1.50, "\u0062": [ 1 ], "a": 123456789012345678901234567890} "#;
         let members = members(text).unwrap();
-        let shown: Vec<_> = members
-            .iter()
-            .map(|member| match &member.value {
-                Value::Json(text) => format!("{}={text}", member.key),
-                Value::Text(_) => unreachable!("JSON gives JSON"),
-            })
-            .collect();
+        let shown: Vec<_> =
+            members.iter().map(|member| format!("{}={}", member.key, member.value)).collect();
         assert_eq!(shown, ["a=1.50", "b=[ 1 ]", "a=123456789012345678901234567890"]);
     }
 

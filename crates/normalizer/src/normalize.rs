@@ -4,7 +4,7 @@ use hubwarden_event::{ContentType, Event, FlatBuilder, Kind, RawPosition, RawRec
 
 use crate::facts::{Fact, Facts, Slot};
 use crate::flatten::{Flatten, Scratch};
-use crate::json::{Member, Value};
+use crate::json::Member;
 use crate::networks::Networks;
 use crate::time::{self, TimeForm};
 use crate::{Counts, Rejected, csv_row, enrich, json};
@@ -128,8 +128,8 @@ impl Normalizer {
         let members = json::members(text)?;
         if !members.iter().any(|member| member.key == "action")
             && let Some(inner) = members.iter().rev().find(|member| member.key == "event")
-            && let Value::Json(inner) = inner.value
         {
+            let inner = inner.value;
             if inner.starts_with('{') {
                 trace.wrapping = Wrapping::Envelope;
                 return self.members(json::members(inner)?, inner.len(), raw, position, trace);
@@ -153,12 +153,10 @@ impl Normalizer {
         position: RawPosition,
         trace: &mut Trace,
     ) -> Result<Event, Rejected> {
-        let sends_action = members.iter().any(|member| member.key == "action");
         let mut flatten = Flatten::new(&mut self.builder, &mut self.scratch, &mut self.counts);
         flatten.event(members, payload_length)?;
-        let truncated = flatten.truncated;
-        let facts = std::mem::take(&mut flatten.facts);
-        let action = action(&facts, sends_action)?;
+        let Flatten { facts, truncated, .. } = flatten;
+        let action = action(&facts)?;
         let (occurred_at, form) = occurred_at(&facts, trace)?;
         self.counts.seconds_converted += u64::from(form == TimeForm::Seconds);
         let suspect = occurred_at.millis_since(raw.received_at) > MAX_AHEAD_MS;
@@ -192,12 +190,12 @@ fn after_prefix(line: &str) -> Result<&str, Rejected> {
     Ok(&line[start..])
 }
 
-fn action<'f>(facts: &'f Facts<'_>, sent: bool) -> Result<&'f str, Rejected> {
+fn action<'f>(facts: &'f Facts<'_>) -> Result<&'f str, Rejected> {
     use hubwarden_event::CellKind::Text;
     match facts.get(Slot::Action) {
         Some(Fact { kind: Text, text }) if !text.is_empty() => Ok(text),
         Some(Fact { kind: Text, .. }) => Err(Rejected::new("field `action` is empty")),
-        None if !sent => Err(Rejected::new("field `action` is missing")),
+        None if !facts.came(Slot::Action) => Err(Rejected::new("field `action` is missing")),
         _ => Err(Rejected::new("field `action` is not text")),
     }
 }

@@ -1,6 +1,6 @@
 use hubwarden_bus::topic::{EVENTS, RAW, RAW_DEAD};
 use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room};
-use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, RawBody, RawPosition};
+use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, RawPosition};
 use hubwarden_proto as proto;
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,8 @@ fn dead_record(letter: DeadLetter) -> Record {
 mod tests {
     use std::num::NonZero;
 
-    use hubwarden_bus::Memory;
+    use hubwarden_bus::{Memory, Sink};
+    use hubwarden_event::RawBody;
 
     use super::*;
     use crate::normalize::tests::raw;

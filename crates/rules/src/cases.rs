@@ -81,11 +81,13 @@ fn read(text: &str) -> Result<Vec<Case>, Flaw> {
 }
 
 fn known(entries: &[Entry], keys: &[&str]) -> Result<(), Flaw> {
-    for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
-        let near = suggestion(&entry.key, keys.iter().copied());
-        return flaw(entry.line, format!("unknown key {}{near}", quoted(&entry.key)));
+    match entries.iter().find(|entry| !keys.contains(&entry.key.as_str())) {
+        None => Ok(()),
+        Some(Entry { key, line, .. }) => {
+            let near = suggestion(key, keys.iter().copied());
+            flaw(*line, format!("unknown key {}{near}", quoted(key)))
+        }
     }
-    Ok(())
 }
 
 fn need<'a>(node: &'a Node, key: &str) -> Result<&'a Node, Flaw> {

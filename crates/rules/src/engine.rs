@@ -3,8 +3,8 @@ use std::sync::Arc;
 use hubwarden_event::{Event, GroupKey, Hit, Match, Severity};
 
 use crate::RuleSet;
-use crate::set::Output;
-use crate::text::{fold, fold_char};
+use crate::set::{Output, Table};
+use crate::text::fold;
 use crate::view::{Scratch, View};
 
 /// Judges events by a rule set, one at a time and without memory of those before.
@@ -28,12 +28,11 @@ impl Engine {
     ///
     /// Nothing is allocated when nothing matches.
     pub fn evaluate(&self, event: &Event, scratch: &mut Scratch, out: &mut Vec<Match>) {
-        self.find_candidates(event, scratch);
-        if scratch.candidates.is_empty() {
-            return;
-        }
-        let candidates = std::mem::take(&mut scratch.candidates);
-        self.judge(event, &candidates, scratch, out);
+        let mut candidates = std::mem::take(&mut scratch.candidates);
+        let mut view = View::new(&event.record, &self.set.fields, scratch);
+        self.find_candidates(event, &mut view, &mut candidates);
+        let ungrouped = self.judge(event, &candidates, &mut view, out);
+        scratch.ungrouped += ungrouped;
         scratch.candidates = candidates;
     }
 
@@ -44,55 +43,48 @@ impl Engine {
             |matcher: &crate::set::Matcher| matcher.source.sees(&event.product, &event.service);
         let all = (0..).zip(&self.set.matchers).filter(|(_, matcher)| sees(matcher));
         let all: Vec<u32> = all.map(|(number, _)| number).collect();
-        self.judge(event, &all, scratch, out);
+        let mut view = View::new(&event.record, &self.set.fields, scratch);
+        self.judge(event, &all, &mut view, out);
     }
 
     /// Collects the detections that can hold for the event's log source and action.
-    fn find_candidates(&self, event: &Event, scratch: &mut Scratch) {
-        scratch.candidates.clear();
-        let name = self.set.fields.name(self.set.action);
-        for table in &self.set.tables {
-            if !table.source.sees(&event.product, &event.service) {
-                continue;
-            }
-            scratch.candidates.extend(&table.always);
-            if table.by_action.is_empty() {
-                continue;
-            }
-            for cell in event.record.values(name).filter(|cell| cell.kind.is_scalar()) {
-                scratch.action.clear();
-                scratch.action.extend(cell.text.chars().map(fold_char));
-                let found = table.by_action.get(scratch.action.as_str());
-                scratch.candidates.extend(found.into_iter().flatten());
-            }
+    fn find_candidates(&self, event: &Event, view: &mut View<'_, '_>, found: &mut Vec<u32>) {
+        found.clear();
+        let sees = |table: &&Table| table.source.sees(&event.product, &event.service);
+        for table in self.set.tables.iter().filter(sees) {
+            found.extend(&table.always);
+            view.find_folded(self.set.action, |action| {
+                found.extend(table.by_action.get(action).into_iter().flatten());
+                false // every action of an array counts
+            });
         }
-        scratch.candidates.sort_unstable();
-        scratch.candidates.dedup();
+        found.sort_unstable();
+        found.dedup();
     }
 
+    /// Adds the matches of the candidates that hold; says how many belong to no group.
     fn judge(
         &self,
         event: &Event,
         candidates: &[u32],
-        scratch: &mut Scratch,
+        view: &mut View<'_, '_>,
         out: &mut Vec<Match>,
-    ) {
+    ) -> u64 {
         let first = out.len();
         let mut ungrouped = 0;
-        let mut view = View::new(&event.record, &self.set.fields, scratch);
         for number in candidates {
             let matcher = &self.set.matchers[*number as usize];
-            if !matcher.tree.holds(&mut view) {
+            if !matcher.tree.holds(view) {
                 continue;
             }
             for output in &matcher.outputs {
-                match group_values(output, &view) {
-                    Some(values) => self.add(event, output, values, &mut view, first, out),
+                match group_values(output, view) {
+                    Some(values) => self.add(event, output, values, view, first, out),
                     None => ungrouped += 1,
                 }
             }
         }
-        scratch.ungrouped += ungrouped;
+        ungrouped
     }
 
     /// Adds a hit to the match of its group, which is made if there is none yet.

@@ -138,10 +138,11 @@ impl<'a> Builder<'a> {
         };
         let tree = if modifiers.all {
             let trees: Result<_, Flaw> =
-                groups.into_iter().map(|(units, text)| build(units, &[text])).collect();
+                groups.into_iter().map(|(units, text)| build(units, text.as_slice())).collect();
             Tree::all(trees?)
         } else {
             let (units, texts): (Vec<_>, Vec<_>) = groups.into_iter().unzip();
+            let texts: Vec<_> = texts.into_iter().flatten().collect();
             build(units.into_iter().flatten().collect(), &texts)?
         };
         Ok(if modifiers.neq { Tree::Not(Box::new(tree)) } else { tree })
@@ -357,8 +358,8 @@ fn tests(
 
 fn texts(patterns: Vec<Pattern>, cased: bool, line: usize) -> Result<Vec<Texts>, Flaw> {
     use Part::{Many, Text};
-    let (mut equal, mut prefix, mut suffix, mut inside, mut globs) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut equal, mut prefix, mut suffix) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut inside, mut globs) = (Vec::<Box<str>>::new(), Vec::new());
     let mut any = false;
     for pattern in patterns {
         let pattern = if cased { pattern } else { pattern.map_text(fold) };
@@ -376,14 +377,17 @@ fn texts(patterns: Vec<Pattern>, cased: bool, line: usize) -> Result<Vec<Texts>,
     if equal.len() > MANY {
         texts.push(Texts::Set(std::mem::take(&mut equal).into_iter().collect()));
     }
-    let make: [fn(Box<[Box<str>]>) -> Texts; 3] = [Texts::Few, Texts::Prefix, Texts::Suffix];
-    for (list, make) in [equal, prefix, suffix].into_iter().zip(make) {
-        if !list.is_empty() {
-            texts.push(make(list.into()));
-        }
+    if !equal.is_empty() {
+        texts.push(Texts::Few(equal.into()));
+    }
+    if !prefix.is_empty() {
+        texts.push(Texts::Prefix(prefix.into()));
+    }
+    if !suffix.is_empty() {
+        texts.push(Texts::Suffix(suffix.into()));
     }
     if inside.len() > MANY {
-        match AhoCorasick::new(inside.iter().map(|text: &Box<str>| text.as_bytes())) {
+        match AhoCorasick::new(inside.iter().map(|text| text.as_bytes())) {
             Ok(automaton) => texts.push(Texts::InsideMany(Box::new(automaton))),
             Err(_) => return flaw(line, "too many long texts to search for"),
         }
@@ -399,23 +403,20 @@ fn texts(patterns: Vec<Pattern>, cased: bool, line: usize) -> Result<Vec<Texts>,
     Ok(texts)
 }
 
-/// A value as its author wrote it, for explanations.
-fn written(node: &Node) -> String {
+/// A value as its author wrote it, for explanations; null has words of its own.
+fn written(node: &Node) -> Option<String> {
     match &node.value {
-        Value::Text(text) if text.is_empty() => "empty".into(),
-        Value::Text(text) | Value::Number(text) => text.clone(),
-        Value::Bool(truth) => truth.to_string(),
-        _ => "missing".into(),
+        Value::Text(text) if text.is_empty() => Some("empty".into()),
+        Value::Text(text) | Value::Number(text) => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
     }
 }
 
 /// What a test asks, in words that follow the field's name.
 fn words(modifiers: &Modifiers, test: &Test, texts: &[String], target: Target) -> String {
     const SHOWN: usize = 5;
-    let mut shown: Vec<_> = texts.iter().map(String::as_str).collect();
-    if !matches!(test, Test::Null) && shown.len() > 1 {
-        shown.retain(|text| *text != "missing");
-    }
+    let shown: Vec<_> = texts.iter().map(String::as_str).collect();
     let more = shown.len().saturating_sub(SHOWN);
     let mut list = shown[..shown.len() - more].join(", ");
     if more > 0 {

@@ -15,6 +15,7 @@
 mod cases;
 mod compile;
 mod condition;
+mod correlate;
 mod document;
 mod draft;
 mod engine;
@@ -30,7 +31,6 @@ mod number;
 mod pattern;
 mod predicate;
 mod problem;
-mod correlate;
 mod rule;
 mod selection;
 mod set;
@@ -44,6 +44,10 @@ mod yaml;
 
 pub use cases::{Case, CaseEvent, CaseKind, parse_cases};
 pub use compile::{Blind, Compiled, RuleFile};
+pub use correlate::{
+    CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
+    Stored,
+};
 pub use document::LogSource;
 pub use engine::Engine;
 pub use error::Error;
@@ -51,10 +55,6 @@ pub use explain::Trace;
 pub use lint::{ActionStatus, FieldStatus, Schema, lint};
 pub use lists::Lists;
 pub use problem::{Problem, ProblemSeverity};
-pub use correlate::{
-    CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
-    Stored,
-};
 pub use rule::{RuleInfo, Window};
 pub use set::RuleSet;
 pub use view::Scratch;

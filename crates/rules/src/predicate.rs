@@ -12,6 +12,7 @@ use regex::Regex;
 use crate::modifier::{Comparison, FieldRef, TimePart};
 use crate::number::Number;
 use crate::pattern::Glob;
+use crate::problem::quoted;
 use crate::text::fold;
 use crate::view::View;
 
@@ -233,16 +234,13 @@ impl Networks {
     pub(crate) fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
         let mut networks = Self::default();
         for text in texts {
-            let net = match text.parse::<ipnet::IpNet>() {
-                Ok(net) => net,
-                Err(_) => match text.parse::<IpAddr>() {
-                    Ok(address) => address.into(),
-                    Err(_) => return Err(format!("`{text}` is not a network")),
-                },
+            let Some(net) = network(text) else {
+                return Err(format!("{} is not a network", quoted(text)));
             };
             if net.addr() != net.network() {
                 let right = net.trunc();
-                return Err(format!("`{text}` has host bits set (the network is {right})"));
+                let text = quoted(text);
+                return Err(format!("{text} has host bits set (the network is {right})"));
             }
             let (first, last) = (net.network(), net.broadcast());
             match (first.to_canonical(), last.to_canonical()) {
@@ -263,6 +261,19 @@ impl Networks {
         let value = bits(address);
         let after = ranges.partition_point(|(first, _)| *first <= value);
         after.checked_sub(1).is_some_and(|at| value <= ranges[at].1)
+    }
+}
+
+/// A network or a single address; the address is read as strictly as those of events.
+fn network(text: &str) -> Option<ipnet::IpNet> {
+    let (address, prefix) = match text.split_once('/') {
+        Some((address, prefix)) => (address, Some(prefix)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    match prefix {
+        Some(prefix) => ipnet::IpNet::new(address, prefix.parse().ok()?).ok(),
+        None => Some(address.into()),
     }
 }
 

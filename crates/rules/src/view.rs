@@ -13,20 +13,20 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Fields {
     by_id: Vec<u32>,
     by_name: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
-    names: Vec<Box<str>>,
+    count: u32,
 }
 
 impl Default for Fields {
     fn default() -> Self {
         let by_id = vec![NONE; dictionary::len()];
-        Self { by_id, by_name: HashMap::default(), names: Vec::new() }
+        Self { by_id, by_name: HashMap::default(), count: 0 }
     }
 }
 
 impl Fields {
     /// The slot of a field, made on first use.
     pub(crate) fn slot(&mut self, name: &str) -> u32 {
-        let next = self.names.len() as u32;
+        let next = self.count;
         let slot = match dictionary::id(name) {
             Some(id) => {
                 let slot = &mut self.by_id[usize::from(id)];
@@ -37,15 +37,8 @@ impl Fields {
             }
             None => *self.by_name.entry(name.into()).or_insert(next),
         };
-        if slot == next {
-            self.names.push(name.into());
-        }
+        self.count += u32::from(slot == next);
         slot
-    }
-
-    /// The name of a slot's field.
-    pub(crate) fn name(&self, slot: u32) -> &str {
-        self.names.get(slot as usize).map_or("", |name| name)
     }
 
     fn find(&self, field: Option<u16>, name: &str) -> u32 {
@@ -80,7 +73,6 @@ pub struct Scratch {
     folds: Vec<Fold>,
     folded: String,
     pub(crate) candidates: Vec<u32>,
-    pub(crate) action: String,
     pub(crate) ungrouped: u64,
 }
 
@@ -100,15 +92,15 @@ pub(crate) struct View<'a, 's> {
 impl<'a, 's> View<'a, 's> {
     /// Finds every field of the set in the record, once.
     pub(crate) fn new(record: &'a FlatRecord, fields: &Fields, scratch: &'s mut Scratch) -> Self {
-        if scratch.first.len() == fields.names.len() {
+        if scratch.first.len() == fields.count as usize {
             for slot in scratch.touched.drain(..) {
                 scratch.first[slot as usize] = NONE;
             }
         } else {
             scratch.first.clear();
-            scratch.first.resize(fields.names.len(), NONE);
+            scratch.first.resize(fields.count as usize, NONE);
             scratch.last.clear();
-            scratch.last.resize(fields.names.len(), NONE);
+            scratch.last.resize(fields.count as usize, NONE);
             scratch.touched.clear();
         }
         scratch.links.clear();
@@ -164,7 +156,11 @@ impl<'a, 's> View<'a, 's> {
     }
 
     /// The first scalar cell of a field for which `test` holds, given its folded text.
-    pub(crate) fn find_folded(&mut self, slot: u32, test: impl Fn(&str) -> bool) -> Option<u32> {
+    pub(crate) fn find_folded(
+        &mut self,
+        slot: u32,
+        mut test: impl FnMut(&str) -> bool,
+    ) -> Option<u32> {
         let mut link = self.scratch.first[slot as usize];
         while let Some((cell, next)) = self.walk(link) {
             let found = self.record.cell(cell as usize)?;

@@ -50,10 +50,7 @@ pub fn write(life: &Life, format: Format, out: &mut impl Write) -> Result<u64, E
             out.write_all(b"\n")
         }),
         Format::Array => array(life.events().map(|event| event.json), out),
-        Format::UiJson => array(
-            newest_first(life).filter_map(|event| ui_json(&event.json)),
-            out,
-        ),
+        Format::UiJson => array(newest_first(life).filter_map(|event| ui_json(&event.json)), out),
         Format::Csv => csv(life, out),
         Format::Syslog => each(life.events(), out, syslog),
     }
@@ -95,10 +92,7 @@ fn object(json: &[u8]) -> Option<Map<String, Value>> {
 
 fn ui_json(json: &[u8]) -> Option<Vec<u8>> {
     let event = object(json)?;
-    if event
-        .get("action")
-        .and_then(Value::as_str)
-        .is_some_and(|action| action.starts_with("git."))
+    if event.get("action").and_then(Value::as_str).is_some_and(|action| action.starts_with("git."))
     {
         return None;
     }
@@ -123,10 +117,7 @@ fn csv(life: &Life, out: &mut impl Write) -> Result<u64, Error> {
     let mut names = BTreeSet::new();
     for event in life.events() {
         names.extend(
-            object(&event.json)
-                .into_iter()
-                .flat_map(|event| flat(&event))
-                .map(|(name, _)| name),
+            object(&event.json).into_iter().flat_map(|event| flat(&event)).map(|(name, _)| name),
         );
     }
     let mut rows = csv::Writer::from_writer(out);
@@ -134,17 +125,10 @@ fn csv(life: &Life, out: &mut impl Write) -> Result<u64, Error> {
     rows.write_record(&names).map_err(failed)?;
     let mut count = 0;
     for event in newest_first(life) {
-        let values: std::collections::HashMap<String, String> = object(&event.json)
-            .map(|event| flat(&event))
-            .unwrap_or_default()
-            .into_iter()
-            .collect();
-        rows.write_record(
-            names
-                .iter()
-                .map(|name| values.get(name).map_or("", String::as_str)),
-        )
-        .map_err(failed)?;
+        let values: std::collections::HashMap<String, String> =
+            object(&event.json).map(|event| flat(&event)).unwrap_or_default().into_iter().collect();
+        rows.write_record(names.iter().map(|name| values.get(name).map_or("", String::as_str)))
+            .map_err(failed)?;
         count += 1;
     }
     rows.flush()?;
@@ -158,9 +142,7 @@ fn flat(event: &Map<String, Value>) -> Vec<(String, String)> {
         match value {
             Value::Object(fields) => {
                 cells.extend(
-                    fields
-                        .iter()
-                        .map(|(field, value)| (format!("{name}.{field}"), text(value))),
+                    fields.iter().map(|(field, value)| (format!("{name}.{field}"), text(value))),
                 );
             }
             _ if name == "hashed_token" => {}
@@ -187,11 +169,7 @@ fn syslog(event: &Generated, out: &mut impl Write) -> io::Result<()> {
         fields.insert("actor_is_bot".to_owned(), Value::from(word));
     }
     let time = jiff::Timestamp::from_millisecond(event.at_ms).unwrap_or_default();
-    write!(
-        out,
-        "<134>{} github-octo-corp github_audit[4242]: ",
-        time.strftime("%b %e %H:%M:%S")
-    )?;
+    write!(out, "<134>{} github-octo-corp github_audit[4242]: ", time.strftime("%b %e %H:%M:%S"))?;
     serde_json::to_writer(&mut *out, &fields)?;
     out.write_all(b"\n")
 }
@@ -202,11 +180,7 @@ mod tests {
     use crate::Plan;
 
     fn written(format: Format) -> (String, u64) {
-        let life = Life::new(Plan {
-            days: 1,
-            events: 900,
-            ..Plan::default()
-        });
+        let life = Life::new(Plan { days: 1, events: 900, ..Plan::default() });
         let mut out = Vec::new();
         let count = write(&life, format, &mut out).unwrap();
         (String::from_utf8(out).unwrap(), count)
@@ -218,10 +192,8 @@ mod tests {
         assert_eq!((count, lines.lines().count()), (900, 900));
         let (text, _) = written(Format::Array);
         let events: Vec<Value> = serde_json::from_str(&text).unwrap();
-        let parsed: Vec<Value> = lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let parsed: Vec<Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(events, parsed);
     }
 
@@ -241,17 +213,11 @@ mod tests {
         let mut rows = csv::Reader::from_reader(text.as_bytes());
         let names = rows.headers().unwrap().clone();
         let column = names.iter().position(|name| name == "@timestamp").unwrap();
-        let times: Vec<i64> = rows
-            .records()
-            .map(|row| row.unwrap()[column].parse().unwrap())
-            .collect();
+        let times: Vec<i64> =
+            rows.records().map(|row| row.unwrap()[column].parse().unwrap()).collect();
         assert_eq!(times.len() as u64, count);
         assert!(times.is_sorted_by(|one, next| one >= next));
-        assert!(
-            names
-                .iter()
-                .any(|name| name == "actor_location.country_code")
-        );
+        assert!(names.iter().any(|name| name == "actor_location.country_code"));
     }
 
     #[test]

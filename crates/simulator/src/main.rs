@@ -114,19 +114,8 @@ impl From<FileFormat> for Format {
 
 impl LifeArgs {
     fn plan(&self) -> Plan {
-        let Self {
-            seed,
-            days,
-            events,
-            no_stories,
-        } = *self;
-        Plan {
-            seed,
-            days,
-            events,
-            stories: !no_stories,
-            ..Plan::default()
-        }
+        let Self { seed, days, events, no_stories } = *self;
+        Plan { seed, days, events, stories: !no_stories, ..Plan::default() }
     }
 }
 
@@ -230,7 +219,5 @@ async fn keep_producing(
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

@@ -43,10 +43,7 @@ pub fn twist_as(json: &[u8], kind: u64) -> Option<Vec<u8>> {
         }
         6 => set("action", json!("quantum_vault.entangle")),
         7 => {
-            set(
-                "brand_new_field",
-                json!({"depth": {"of": ["nested", 1, null, true]}}),
-            );
+            set("brand_new_field", json!({"depth": {"of": ["nested", 1, null, true]}}));
             set("another.dotted.field", json!(1.5));
         }
         8 => set(
@@ -54,10 +51,7 @@ pub fn twist_as(json: &[u8], kind: u64) -> Option<Vec<u8>> {
             json!("git/2.0\u{1b}[31m\u{0}\u{7}\r\n\u{202e}<script>alert(1)</script>"),
         ),
         9 => set("user_agent", json!("x".repeat(1 << 20))),
-        10 => set(
-            "actor_location",
-            json!({"country_code": "", "country_name": "", "city": ""}),
-        ),
+        10 => set("actor_location", json!({"country_code": "", "country_name": "", "city": ""})),
         _ => {
             event.remove("created_at");
             event.remove("business");
@@ -98,9 +92,7 @@ mod tests {
     fn the_share_decides() {
         let odd = |per_mille| {
             let events = (0..2000).map(|n| format!(r#"{{"@timestamp":{n},"action":"a.b"}}"#));
-            events
-                .filter(|event| twist(event.as_bytes(), per_mille).is_some())
-                .count()
+            events.filter(|event| twist(event.as_bytes(), per_mille).is_some()).count()
         };
         assert_eq!((odd(0), odd(1000)), (0, 2000));
         assert!((100..300).contains(&odd(100)), "{}", odd(100));

@@ -17,11 +17,7 @@ impl Writer {
                 return Err(Error::NoPartition { topic, partition });
             }
             if position > end {
-                return Err(Error::Ahead {
-                    topic,
-                    position,
-                    end,
-                });
+                return Err(Error::Ahead { topic, position, end });
             }
         }
         // What only moves positions always passes: it is how room is made.
@@ -39,11 +35,7 @@ impl Writer {
     fn check_budget(&mut self, commit: &Commit, size: u64) -> Result<(), Error> {
         let entrance = commit.consumed.is_empty();
         let budget = self.shared.options.budget_bytes;
-        let budget = if entrance {
-            budget
-        } else {
-            budget.saturating_mul(2)
-        };
+        let budget = if entrance { budget } else { budget.saturating_mul(2) };
         if self.shared.read().bytes() + size <= budget {
             return Ok(());
         }

@@ -39,11 +39,7 @@ impl<'a> Appender<'a> {
         );
         if outputs.body.len() <= COPY_UP_TO {
             self.buffer.extend_from_slice(&outputs.body);
-            return if self.buffer.len() > 16 * COPY_UP_TO {
-                self.flush()
-            } else {
-                Ok(())
-            };
+            return if self.buffer.len() > 16 * COPY_UP_TO { self.flush() } else { Ok(()) };
         }
         self.flush()?;
         self.file.write_at(self.at, &outputs.body)?;

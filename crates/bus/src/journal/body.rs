@@ -37,20 +37,9 @@ impl Encoded {
                 keys.push((record.topic, record.key.clone(), *count));
             }
             *count += 1;
-            put_record(
-                &mut body,
-                record.topic,
-                &record.key,
-                &record.headers,
-                &record.body,
-            );
+            put_record(&mut body, record.topic, &record.key, &record.headers, &record.body);
         }
-        Encoded {
-            crc: crc32fast::hash(&body),
-            body: body.into(),
-            counts,
-            keys,
-        }
+        Encoded { crc: crc32fast::hash(&body), body: body.into(), counts, keys }
     }
 }
 
@@ -58,13 +47,7 @@ impl Encoded {
 pub(super) fn put_value(out: &mut Vec<u8>, record: &Delivered) {
     out.put_u64_le(record.position);
     out.put_i64_le(record.appended_at_ms);
-    put_record(
-        out,
-        record.topic,
-        &record.key,
-        &record.headers,
-        &record.body,
-    );
+    put_record(out, record.topic, &record.key, &record.headers, &record.body);
 }
 
 /// Lengths fit: a record's size is checked before it comes here.
@@ -103,10 +86,7 @@ impl Records {
         for &(topic, first, _) in &meta.topics {
             firsts[topic.index()] = first;
         }
-        Records {
-            body,
-            group: Some((firsts, meta.appended_at_ms)),
-        }
+        Records { body, group: Some((firsts, meta.appended_at_ms)) }
     }
 
     /// The records of a frame of values.

@@ -56,9 +56,7 @@ pub(super) struct Folder {
 impl Folder {
     /// A folder that must exist.
     pub(super) fn at(path: &Path) -> Folder {
-        Folder {
-            path: path.to_path_buf(),
-        }
+        Folder { path: path.to_path_buf() }
     }
 
     /// Creates the folder where it is missing, so that it survives a power cut.
@@ -93,9 +91,7 @@ impl Files for Folder {
 
     fn open_for_writing(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut how = OpenOptions::new();
-        Ok(Arc::new(
-            how.read(true).write(true).open(self.path.join(name))?,
-        ))
+        Ok(Arc::new(how.read(true).write(true).open(self.path.join(name))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {

@@ -170,9 +170,7 @@ impl Lengths {
             4 => Kind::Values,
             5 => Kind::Index,
             kind => {
-                return Err(bad(format!(
-                    "frames of kind {kind} are unknown to this version"
-                )));
+                return Err(bad(format!("frames of kind {kind} are unknown to this version")));
             }
         };
         let lengths = Lengths {
@@ -197,12 +195,7 @@ impl Lengths {
         if seeded_crc(seed, &header[..HEADER - 4], &meta) != self.crc {
             return Err(bad("the checksum of a frame header does not match"));
         }
-        Ok(Frame {
-            kind: self.kind,
-            meta,
-            body_len: self.body,
-            body_crc: self.body_crc,
-        })
+        Ok(Frame { kind: self.kind, meta, body_len: self.body, body_crc: self.body_crc })
     }
 }
 
@@ -355,9 +348,8 @@ pub(super) fn put_ends(out: &mut Vec<u8>, ends: &Ends) {
 pub(super) fn get_ends(bytes: &mut &[u8]) -> Result<Ends, Unreadable> {
     let mut ends = [0; COUNT];
     let count = usize::from(bytes.try_get_u8()?);
-    let known = ends
-        .get_mut(..count)
-        .ok_or_else(|| bad("it names topics unknown to this version"))?;
+    let known =
+        ends.get_mut(..count).ok_or_else(|| bad("it names topics unknown to this version"))?;
     for end in known {
         *end = bytes.try_get_u64_le()?;
     }
@@ -397,9 +389,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 fn get_text<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, Unreadable> {
     let len = usize::from(bytes.try_get_u8()?);
-    let (text, rest) = bytes
-        .split_at_checked(len)
-        .ok_or_else(|| bad("it ends early inside"))?;
+    let (text, rest) = bytes.split_at_checked(len).ok_or_else(|| bad("it ends early inside"))?;
     *bytes = rest;
     std::str::from_utf8(text).map_err(|_| bad("a stage name is not UTF-8"))
 }

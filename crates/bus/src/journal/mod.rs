@@ -120,14 +120,8 @@ impl Journal {
         let options = Options::default();
         let (state, salt) = recover::recover(&*files, &options, false)?;
         let shared = Arc::new(Shared::new(files, options, salt, state));
-        let handle = Handle {
-            shared,
-            entrance: None,
-            _lock: None,
-        };
-        Ok(Journal {
-            handle: Arc::new(handle),
-        })
+        let handle = Handle { shared, entrance: None, _lock: None };
+        Ok(Journal { handle: Arc::new(handle) })
     }
 
     /// Opens a journal over a file layer of the caller's; nothing is locked.
@@ -151,26 +145,18 @@ impl Journal {
         let writer = Writer::new(shared.clone(), file);
         let (orders, inbox) = mpsc::channel();
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        let thread = thread
-            .spawn(move || writer.run(&inbox))
-            .map_err(|source| Error::Io {
-                doing: "starting the writer of",
-                file: shared.files.folder().to_path_buf(),
-                source,
-            })?;
+        let thread = thread.spawn(move || writer.run(&inbox)).map_err(|source| Error::Io {
+            doing: "starting the writer of",
+            file: shared.files.folder().to_path_buf(),
+            source,
+        })?;
         let entrance = Entrance {
             orders: Some(orders),
             thread: Some(thread),
             room: Arc::new(Semaphore::new(QUEUE as usize)),
         };
-        let handle = Handle {
-            shared,
-            entrance: Some(entrance),
-            _lock: lock,
-        };
-        Ok(Journal {
-            handle: Arc::new(handle),
-        })
+        let handle = Handle { shared, entrance: Some(entrance), _lock: lock };
+        Ok(Journal { handle: Arc::new(handle) })
     }
 
     /// Removes what may be removed now, and gives the number of removed segments.
@@ -188,33 +174,21 @@ impl Journal {
 
 fn lock(folder: &Path) -> Result<std::fs::File, Error> {
     let file = folder.join("lock");
-    let io = |source| Error::Io {
-        doing: "locking",
-        file: file.clone(),
-        source,
-    };
+    let io = |source| Error::Io { doing: "locking", file: file.clone(), source };
     let mut how = std::fs::OpenOptions::new();
-    let lock = how
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&file)
-        .map_err(io)?;
+    let lock = how.create(true).truncate(false).write(true).open(&file).map_err(io)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse {
-            folder: folder.to_path_buf(),
-        }),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::InUse { folder: folder.to_path_buf() })
+        }
         Err(std::fs::TryLockError::Error(source)) => Err(io(source)),
     }
 }
 
 impl Handle {
     fn send(&self, order: Order) -> Result<(), Error> {
-        let orders = self
-            .entrance
-            .as_ref()
-            .and_then(|entrance| entrance.orders.as_ref());
+        let orders = self.entrance.as_ref().and_then(|entrance| entrance.orders.as_ref());
         orders.map_or_else(
             || Err(self.closed()),
             |orders| orders.send(order).map_err(|_| self.closed()),
@@ -259,9 +233,7 @@ async fn commit(
     }
     let encoded = Encoded::of(&outputs);
     drop(outputs);
-    let shares = u32::try_from(encoded.body.len() / SHARE + 1)
-        .unwrap_or(QUEUE)
-        .min(QUEUE);
+    let shares = u32::try_from(encoded.body.len() / SHARE + 1).unwrap_or(QUEUE).min(QUEUE);
     let room = entrance.room.clone().acquire_many_owned(shares).await;
     let room = room.map_err(|_| handle.closed())?;
     let (done, answer) = oneshot::channel();
@@ -284,17 +256,11 @@ impl Bus for Journal {
     }
 
     fn writer(&self, stage: &str) -> JournalWriter {
-        JournalWriter {
-            handle: self.handle.clone(),
-            stage: stage.into(),
-        }
+        JournalWriter { handle: self.handle.clone(), stage: stage.into() }
     }
 
     fn read_at(&self, topic: Topic, position: u64) -> Result<Option<Delivered>, Error> {
-        let mut walk = Walk::new(
-            self.handle.shared.clone(),
-            &Positions::of(topic, 0, position),
-        );
+        let mut walk = Walk::new(self.handle.shared.clone(), &Positions::of(topic, 0, position));
         match walk.next() {
             Ok(record) => Ok(record.filter(|record| record.position == position)),
             Err(Error::Gone { .. } | Error::Ahead { .. }) => Ok(None),
@@ -350,9 +316,7 @@ impl Bus for Journal {
     fn stage_positions(&self) -> Vec<(String, Positions)> {
         let state = self.handle.shared.read();
         let stages = state.stages.iter();
-        stages
-            .map(|(stage, positions)| (stage.to_string(), positions.clone()))
-            .collect()
+        stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect()
     }
 }
 

@@ -204,13 +204,7 @@ impl Walk {
         for (topic, _, position) in positions.iter() {
             next[topic.index()] = Some(position);
         }
-        Walk {
-            shared,
-            next,
-            place: Place::Unknown,
-            records: None,
-            open: None,
-        }
+        Walk { shared, next, place: Place::Unknown, records: None, open: None }
     }
 
     fn positions(&self) -> Positions {
@@ -350,12 +344,7 @@ impl Walk {
         let file = self.file(base)?;
         drop(files);
         self.read_at(&*file, base, address).map_err(|why| {
-            unreadable(
-                &*shared.files,
-                &segment::file_name(base),
-                address - base,
-                why,
-            )
+            unreadable(&*shared.files, &segment::file_name(base), address - base, why)
         })
     }
 

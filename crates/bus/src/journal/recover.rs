@@ -28,10 +28,7 @@ pub(super) struct Listing {
 impl Listing {
     pub(super) fn of(files: &dyn Files) -> Result<Listing, Error> {
         let mut listing = Listing::default();
-        for name in files
-            .list()
-            .map_err(|source| io_error(files, "listing", "", source))?
-        {
+        for name in files.list().map_err(|source| io_error(files, "listing", "", source))? {
             let Some((stem, suffix)) = name.split_once('.') else {
                 continue;
             };
@@ -56,17 +53,12 @@ impl Listing {
     /// A power cut between the snapshot and the removal of segments leaves them behind.
     pub(super) fn covered(&mut self) -> Vec<String> {
         let base = self.snapshots.last().copied().unwrap_or(0);
-        let (mut gone, kept) = self
-            .segments
-            .iter()
-            .partition::<Vec<u64>, _>(|segment| **segment < base);
+        let (mut gone, kept) =
+            self.segments.iter().partition::<Vec<u64>, _>(|segment| **segment < base);
         self.segments = kept;
         let mut names: Vec<String> = gone.iter().map(|&base| segment::file_name(base)).collect();
         gone.clear();
-        let indexes = self
-            .indexes
-            .iter()
-            .filter(|index| !self.segments.contains(index));
+        let indexes = self.indexes.iter().filter(|index| !self.segments.contains(index));
         names.extend(indexes.map(|&base| segment::index_name(base)));
         let snapshots = self.snapshots.iter().filter(|snapshot| **snapshot < base);
         names.extend(snapshots.map(|&base| snapshot::file_name(base)));
@@ -87,13 +79,9 @@ pub(super) fn recover(
     let covered = listing.covered();
     if writable && !covered.is_empty() {
         for name in covered {
-            files
-                .remove(&name)
-                .map_err(|source| io_error(files, "removing", &name, source))?;
+            files.remove(&name).map_err(|source| io_error(files, "removing", &name, source))?;
         }
-        files
-            .sync_folder()
-            .map_err(|source| io_error(files, "syncing", "", source))?;
+        files.sync_folder().map_err(|source| io_error(files, "syncing", "", source))?;
     }
     let snapshot = listing.snapshots.last().map(|&base| {
         let opened = Snapshot::open(files, base);
@@ -143,13 +131,8 @@ pub(super) fn recover(
 fn begin(files: &dyn Files, options: &Options, writable: bool) -> Result<(State, u64), Error> {
     // Keys of the standard hasher are random; nothing here has to resist anybody who can see it.
     let salt = RandomState::new().build_hasher().finish();
-    let head = Head {
-        salt,
-        base: 0,
-        at_ms: (options.clock)(),
-        ends: [0; COUNT],
-        stages: Stages::new(),
-    };
+    let head =
+        Head { salt, base: 0, at_ms: (options.clock)(), ends: [0; COUNT], stages: Stages::new() };
     let content = head_frame(&head);
     if writable {
         let name = segment::file_name(0);
@@ -185,16 +168,9 @@ fn sealed_segment(
     let size = files.open(&name).and_then(|file| file.size());
     let size = size.map_err(|source| io_error(files, "opening", &name, source))?;
     if base + size != end {
-        let reason = format!(
-            "it has {size} bytes, but the next segment begins after {}",
-            end - base
-        );
-        return Err(unreadable(
-            files,
-            &name,
-            size.min(end - base),
-            frame::bad(reason),
-        ));
+        let reason =
+            format!("it has {size} bytes, but the next segment begins after {}", end - base);
+        return Err(unreadable(files, &name, size.min(end - base), frame::bad(reason)));
     }
     if let Some(mut segment) = segment::load_index(files, base, size) {
         segment.newest = None;
@@ -233,12 +209,10 @@ fn settle(files: &dyn Files, scan: &Scan) -> Result<(), Error> {
             reason,
             "cutting the torn end of the journal; nothing of it was acknowledged"
         );
-        file.set_len(*offset)
-            .map_err(|source| io_error(files, "cutting", &name, source))?;
+        file.set_len(*offset).map_err(|source| io_error(files, "cutting", &name, source))?;
     }
     // After a kill the end may be in the page cache only, and readers are about to see it.
-    file.sync()
-        .map_err(|source| io_error(files, "syncing", &name, source))
+    file.sync().map_err(|source| io_error(files, "syncing", &name, source))
 }
 
 /// Tells damage from a torn tail: a whole group behind the bad one that was written after the bad
@@ -278,11 +252,7 @@ fn check_stages(stages: &Stages, ends: &frame::Ends) -> Result<(), Error> {
     for (topic, _, position) in stages.values().flat_map(|stored| stored.iter()) {
         let end = ends[topic.index()];
         if position > end {
-            return Err(Error::Ahead {
-                topic,
-                position,
-                end,
-            });
+            return Err(Error::Ahead { topic, position, end });
         }
     }
     Ok(())

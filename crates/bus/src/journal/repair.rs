@@ -92,9 +92,7 @@ async fn pass(
     let mut ends = Positions::none();
     for lag in journal.lag(stage) {
         ends.set(lag.topic, lag.partition, lag.end);
-        repaired
-            .passed
-            .push((stage.to_owned(), lag.topic, lag.records()));
+        repaired.passed.push((stage.to_owned(), lag.topic, lag.records()));
     }
     commit(handle, &stage.into(), Vec::new(), &ends).await
 }
@@ -107,18 +105,13 @@ fn mend(files: &dyn Files, accept_loss: bool) -> Result<Repaired, Error> {
         Some(&base) => Some(read_snapshot(files, base)?),
         None => None,
     };
-    let mut repaired = Repaired {
-        sound: true,
-        ..Repaired::default()
-    };
+    let mut repaired = Repaired { sound: true, ..Repaired::default() };
     for (place, &base) in listing.segments.iter().enumerate() {
         let last = place + 1 == listing.segments.len();
         let known = before.take();
         let mended = Mending::of(files, base, known.clone(), last)?;
         if let (Some(known), Some(damage)) = (&known, repaired.damage.last_mut()) {
-            damage
-                .lost
-                .extend(lost(&known.ends, &mended.scan.head.ends, &[]));
+            damage.lost.extend(lost(&known.ends, &mended.scan.head.ends, &[]));
         }
         let damaged = !mended.damage.is_empty();
         repaired.damage.extend(mended.damage);
@@ -219,9 +212,7 @@ impl Mending {
             let address = base + at as u64;
             let next =
                 frame::next_whole(&bytes.slice(at..), frame::HEADER, scan.head.salt, address);
-            let until = next
-                .as_ref()
-                .map_or(bytes.len(), |(found, _, _)| at + found);
+            let until = next.as_ref().map_or(bytes.len(), |(found, _, _)| at + found);
             if next.is_none() && last {
                 // A torn end: the next open cuts it.
                 break;
@@ -240,11 +231,7 @@ impl Mending {
             scan.segment.len += (until - at) as u64;
             scan.gap = true;
         }
-        Ok(Mending {
-            bytes: out.into(),
-            scan,
-            damage,
-        })
+        Ok(Mending { bytes: out.into(), scan, damage })
     }
 }
 

@@ -69,25 +69,16 @@ fn due(shared: &Shared, state: &State, size: u64) -> Due {
         let consumed = consumable().all(|topic| floors[topic.index()].0 >= ends[topic.index()]);
         let old = segment.newest_ms < too_old || used > options.budget_bytes;
         if !consumed || !old {
-            return Due {
-                sealed,
-                active: false,
-            };
+            return Due { sealed, active: false };
         }
         if active {
             let grown = segment.firsts != state.ends;
-            return Due {
-                sealed,
-                active: grown,
-            };
+            return Due { sealed, active: grown };
         }
         used = used.saturating_sub(segment.len + segment.index_len);
         sealed += 1;
     }
-    Due {
-        sealed,
-        active: false,
-    }
+    Due { sealed, active: false }
 }
 
 /// Removes the `count` oldest sealed segments, with the removal lock held; their compacted values go into a new snapshot.
@@ -96,12 +87,7 @@ fn due(shared: &Shared, state: &State, size: u64) -> Due {
 /// first segment goes, and an open finishes what was begun.
 fn remove(shared: &Arc<Shared>, count: usize) -> Result<(), Error> {
     let state = shared.read();
-    let gone: Vec<u64> = state
-        .sealed
-        .iter()
-        .take(count)
-        .map(|segment| segment.base)
-        .collect();
+    let gone: Vec<u64> = state.sealed.iter().take(count).map(|segment| segment.base).collect();
     let kept = state.sealed.get(count).unwrap_or(&state.active).base;
     let old = state.snapshot.clone();
     let places: Vec<Place> = state.sealed.iter().take(count).map(Place::of).collect();
@@ -116,25 +102,17 @@ fn remove(shared: &Arc<Shared>, count: usize) -> Result<(), Error> {
     state.snapshot = Some(snapshot);
     drop(state);
     let files = &*shared.files;
-    let names = gone
-        .iter()
-        .flat_map(|&base| [segment::file_name(base), segment::index_name(base)]);
+    let names = gone.iter().flat_map(|&base| [segment::file_name(base), segment::index_name(base)]);
     let names = names.chain(old.iter().map(|old| snapshot::file_name(old.base)));
     for name in names {
         // What stays is removed by the next open: the snapshot says that it is covered.
         if let Err(error) = files.remove(&name)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                name,
-                "not removed"
-            );
+            tracing::warn!(error = &error as &dyn std::error::Error, name, "not removed");
         }
     }
-    files
-        .sync_folder()
-        .map_err(|source| segment::io_error(files, "syncing", "", source))
+    files.sync_folder().map_err(|source| segment::io_error(files, "syncing", "", source))
 }
 
 /// Where the newest values of a sealed segment are known.
@@ -146,11 +124,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(segment: &Segment) -> Place {
-        Place {
-            base: segment.base,
-            len: segment.len,
-            known: segment.newest.clone(),
-        }
+        Place { base: segment.base, len: segment.len, known: segment.newest.clone() }
     }
 
     /// From memory, or from the index file.
@@ -186,10 +160,8 @@ fn write_snapshot(
     };
     let mut out = snapshot::Writer::create(files, kept).map_err(failed)?;
     if let Some(old) = old {
-        let replaced: HashSet<&(Topic, Bytes)> = newest
-            .iter()
-            .flat_map(|(_, newest)| newest.keys())
-            .collect();
+        let replaced: HashSet<&(Topic, Bytes)> =
+            newest.iter().flat_map(|(_, newest)| newest.keys()).collect();
         let put = |record: crate::Delivered| {
             if replaced.contains(&(record.topic, record.key.clone())) {
                 return Ok(());
@@ -214,16 +186,12 @@ fn write_snapshot(
 fn head_of(shared: &Shared, base: u64) -> Result<Head, Error> {
     let files = &*shared.files;
     let name = segment::file_name(base);
-    let file = files
-        .open(&name)
-        .map_err(|source| segment::io_error(files, "opening", &name, source))?;
+    let file =
+        files.open(&name).map_err(|source| segment::io_error(files, "opening", &name, source))?;
     let head = segment::read_head(&*file, base).map_err(|why| unreadable(files, &name, 0, why))?;
     Ok(head.0)
 }
 
 fn is_full(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }

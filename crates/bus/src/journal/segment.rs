@@ -191,9 +191,7 @@ pub(super) struct Scan {
 /// When its head is bad: a segment is created whole, so that is damage and no torn tail.
 pub(super) fn scan(files: &dyn Files, base: u64) -> Result<Scan, Error> {
     let name = file_name(base);
-    let file = files
-        .open(&name)
-        .map_err(|source| io_error(files, "opening", &name, source))?;
+    let file = files.open(&name).map_err(|source| io_error(files, "opening", &name, source))?;
     let head = read_head(&*file, base).map_err(|why| unreadable(files, &name, 0, why))?;
     let (head, len) = head;
     let mut scan = Scan {
@@ -227,10 +225,7 @@ pub(super) fn read_head(file: &dyn File, base: u64) -> Result<(Head, u64), Unrea
     }
     let head = Head::decode(&frame.meta)?;
     if head.base != base {
-        return Err(bad(format!(
-            "it is segment {} under another name",
-            head.base
-        )));
+        return Err(bad(format!("it is segment {} under another name", head.base)));
     }
     Ok((head, frame.len()))
 }
@@ -241,12 +236,7 @@ impl Scan {
         let Some((offset, reason)) = &self.bad else {
             return Ok(());
         };
-        Err(unreadable(
-            files,
-            &file_name(self.segment.base),
-            *offset,
-            bad(reason.clone()),
-        ))
+        Err(unreadable(files, &file_name(self.segment.base), *offset, bad(reason.clone())))
     }
 
     fn step(&mut self, file: &dyn File) -> Result<bool, Unreadable> {
@@ -308,11 +298,7 @@ fn compacted_keys(meta: &Meta, body: Bytes) -> Result<Vec<(Topic, Bytes, u64)>, 
     if meta.topics.iter().any(|(topic, _, _)| topic.is_compacted()) {
         let mut records = Records::of_group(meta, body);
         while let Some(record) = records.next(|topic, _| topic.is_compacted())? {
-            keys.push((
-                record.topic,
-                Bytes::copy_from_slice(&record.key),
-                record.position,
-            ));
+            keys.push((record.topic, Bytes::copy_from_slice(&record.key), record.position));
         }
     }
     Ok(keys)
@@ -340,21 +326,15 @@ pub(super) fn io_error(
     source: io::Error,
 ) -> Error {
     let file = files.folder().join(name);
-    Error::Io {
-        doing,
-        file,
-        source,
-    }
+    Error::Io { doing, file, source }
 }
 
 pub(super) fn unreadable(files: &dyn Files, name: &str, offset: u64, why: Unreadable) -> Error {
     match why {
         Unreadable::Io(source) => io_error(files, "reading", name, source),
-        Unreadable::Bad(reason) => Error::Corrupt {
-            file: files.folder().join(name),
-            offset,
-            reason,
-        },
+        Unreadable::Bad(reason) => {
+            Error::Corrupt { file: files.folder().join(name), offset, reason }
+        }
     }
 }
 

@@ -47,8 +47,7 @@ impl Snapshot {
 
     /// Reads the part at an offset, and gives the offset of the next.
     pub(super) fn part(&self, files: &dyn Files, offset: u64) -> Result<(Part, u64), Error> {
-        self.try_part(offset)
-            .map_err(|why| unreadable(files, &file_name(self.base), offset, why))
+        self.try_part(offset).map_err(|why| unreadable(files, &file_name(self.base), offset, why))
     }
 
     fn try_part(&self, offset: u64) -> Result<(Part, u64), Unreadable> {
@@ -108,13 +107,7 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     pub(super) fn create(files: &'a dyn Files, base: u64) -> io::Result<Writer<'a>> {
         let file = files.create(&format!("{}.tmp", file_name(base)))?;
-        Ok(Writer {
-            files,
-            file,
-            base,
-            len: 0,
-            values: Vec::new(),
-        })
+        Ok(Writer { files, file, base, len: 0, values: Vec::new() })
     }
 
     pub(super) fn put(&mut self, record: &Delivered) -> io::Result<()> {
@@ -164,13 +157,9 @@ pub(super) fn newest_of_segment(
     wanted: impl Fn(Topic, &Bytes) -> bool,
     mut each: impl FnMut(Delivered) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let newest = newest
-        .iter()
-        .filter(|((topic, key), _)| wanted(*topic, key));
-    let places: HashSet<(Topic, u64)> = newest
-        .clone()
-        .map(|((topic, _), &(position, _))| (*topic, position))
-        .collect();
+    let newest = newest.iter().filter(|((topic, key), _)| wanted(*topic, key));
+    let places: HashSet<(Topic, u64)> =
+        newest.clone().map(|((topic, _), &(position, _))| (*topic, position)).collect();
     let mut offsets: Vec<u64> = newest.map(|(_, &(_, offset))| offset).collect();
     offsets.sort_unstable();
     offsets.dedup();
@@ -178,9 +167,8 @@ pub(super) fn newest_of_segment(
         return Ok(());
     }
     let name = segment::file_name(base);
-    let file = files
-        .open(&name)
-        .map_err(|source| segment::io_error(files, "opening", &name, source))?;
+    let file =
+        files.open(&name).map_err(|source| segment::io_error(files, "opening", &name, source))?;
     for offset in offsets {
         let bad_group = |why| unreadable(files, &name, offset, why);
         let mut records = read_group(&*file, base, offset, salt).map_err(bad_group)?;

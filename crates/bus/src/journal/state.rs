@@ -58,11 +58,7 @@ struct Cache {
 
 impl Shared {
     pub(super) fn new(files: Arc<dyn Files>, options: Options, salt: u64, state: State) -> Shared {
-        let cache = Cache {
-            groups: VecDeque::new(),
-            bytes: 0,
-            limit: options.cache_bytes,
-        };
+        let cache = Cache { groups: VecDeque::new(), bytes: 0, limit: options.cache_bytes };
         Shared {
             files,
             salt,
@@ -100,9 +96,7 @@ impl Shared {
     /// The group that begins at an address, when it is one of the newest.
     pub(super) fn cached(&self, address: u64) -> Option<Arc<Group>> {
         let cache = self.cache();
-        let place = cache
-            .groups
-            .binary_search_by_key(&address, |group| group.address);
+        let place = cache.groups.binary_search_by_key(&address, |group| group.address);
         Some(cache.groups[place.ok()?].clone())
     }
 
@@ -130,9 +124,7 @@ impl State {
     /// Bytes of all files but the indexes of damaged disks that could not be written.
     pub(super) fn bytes(&self) -> u64 {
         let segments = self.sealed.iter().chain([&self.active]);
-        let segments: u64 = segments
-            .map(|segment| segment.len + segment.index_len)
-            .sum();
+        let segments: u64 = segments.map(|segment| segment.len + segment.index_len).sum();
         segments + self.snapshot.as_ref().map_or(0, |snapshot| snapshot.len)
     }
 
@@ -145,14 +137,9 @@ impl State {
         if address >= self.active.base {
             return Some((&self.active, None));
         }
-        let behind = self
-            .sealed
-            .partition_point(|segment| segment.base <= address);
+        let behind = self.sealed.partition_point(|segment| segment.base <= address);
         let place = behind.checked_sub(1)?;
-        Some((
-            &self.sealed[place],
-            Some(self.sealed.get(behind).unwrap_or(&self.active)),
-        ))
+        Some((&self.sealed[place], Some(self.sealed.get(behind).unwrap_or(&self.active))))
     }
 
     /// An address at or before the group that holds a position, and not before its segment.
@@ -164,9 +151,7 @@ impl State {
         let segment = if position >= self.active.firsts[slot] {
             &self.active
         } else {
-            let behind = self
-                .sealed
-                .partition_point(|segment| segment.firsts[slot] <= position);
+            let behind = self.sealed.partition_point(|segment| segment.firsts[slot] <= position);
             let place = behind.checked_sub(1);
             place.map_or(self.oldest_segment(), |place| &self.sealed[place])
         };
@@ -189,19 +174,11 @@ impl State {
             }
             let end = self.ends[topic.index()];
             if position > end {
-                return Err(Error::Ahead {
-                    topic,
-                    position,
-                    end,
-                });
+                return Err(Error::Ahead { topic, position, end });
             }
             let oldest = self.oldest(topic);
             if position < oldest {
-                return Err(Error::Gone {
-                    topic,
-                    position,
-                    oldest,
-                });
+                return Err(Error::Gone { topic, position, oldest });
             }
         }
         Ok(())
@@ -216,13 +193,10 @@ impl State {
         let holds = self.holds.values().map(|(stage, hold)| (stage, hold));
         for topic in consumable() {
             let slot = &mut floors[topic.index()];
-            let holds = holds
-                .clone()
-                .filter(|(stage, _)| self.stored(stage, topic).is_none());
+            let holds = holds.clone().filter(|(stage, _)| self.stored(stage, topic).is_none());
             for (stage, positions) in stored.clone().chain(holds) {
-                if let Some(position) = positions
-                    .get(topic, 0)
-                    .filter(|position| *position < slot.0)
+                if let Some(position) =
+                    positions.get(topic, 0).filter(|position| *position < slot.0)
                 {
                     *slot = (position, Some(stage.clone()));
                 }

@@ -67,15 +67,7 @@ impl Writer {
         let (base, len, ends) = (state.active.base, state.active.len, state.ends);
         let newest_ms = state.active.newest_ms;
         drop(state);
-        Writer {
-            shared,
-            file,
-            base,
-            len,
-            ends,
-            newest_ms,
-            closed: None,
-        }
+        Writer { shared, file, base, len, ends, newest_ms, closed: None }
     }
 
     /// Works until nobody can send orders any more.
@@ -101,11 +93,7 @@ impl Writer {
                         let _ = done.send(self.retain(0));
                     }
                 }
-                order = if bytes < MOST_PER_SYNC {
-                    orders.try_recv().ok()
-                } else {
-                    None
-                };
+                order = if bytes < MOST_PER_SYNC { orders.try_recv().ok() } else { None };
             }
             self.commit(commits);
         }
@@ -115,10 +103,7 @@ impl Writer {
         if self.len >= self.shared.options.segment_bytes && self.closed.is_none() {
             if let Err(error) = self.roll() {
                 // Nothing is lost by staying in this segment; the next commit tries again.
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "no new journal segment"
-                );
+                tracing::warn!(error = &error as &dyn std::error::Error, "no new journal segment");
             } else {
                 self.retain_and_log();
             }
@@ -152,11 +137,7 @@ impl Writer {
             let meta = self.meta(commit, now, &mut ends);
             let start = out.end();
             written = written.and_then(|()| {
-                out.put(
-                    &meta,
-                    &commit.outputs,
-                    self.shared.salt.wrapping_add(address),
-                )
+                out.put(&meta, &commit.outputs, self.shared.salt.wrapping_add(address))
             });
             groups.push((address, out.end() - start, meta));
         }
@@ -171,10 +152,7 @@ impl Writer {
             // proves nothing either. So nothing more is written until the journal is opened again,
             // and what is not known to be durable is cut off, that an open does not trust it.
             let _ = self.file.set_len(self.len).and_then(|()| self.file.sync());
-            self.close(format!(
-                "a sync of {} failed: {error}",
-                segment::file_name(self.base)
-            ));
+            self.close(format!("a sync of {} failed: {error}", segment::file_name(self.base)));
             return self.refuse(commits, &error);
         }
         self.len = len;
@@ -223,12 +201,7 @@ impl Writer {
         drop(state);
         for (commit, (address, len, meta)) in commits.iter().zip(groups) {
             let body = commit.outputs.body.clone();
-            self.shared.remember(Group {
-                address,
-                len,
-                meta,
-                body,
-            });
+            self.shared.remember(Group { address, len, meta, body });
         }
         self.shared.durable.send_replace(self.base + self.len);
         commits.into_iter().for_each(|commit| commit.answer(Ok(())));
@@ -240,9 +213,7 @@ impl Writer {
         let cut = self.file.set_len(self.len).and_then(|()| self.file.sync());
         if let Err(cut) = cut {
             let name = segment::file_name(self.base);
-            self.close(format!(
-                "writing {name} failed ({error}), and so did cutting it ({cut})"
-            ));
+            self.close(format!("writing {name} failed ({error}), and so did cutting it ({cut})"));
         }
         self.refuse(commits, error);
     }
@@ -259,10 +230,7 @@ impl Writer {
             return Error::Closed { reason };
         }
         let files = &self.shared.files;
-        if matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return Error::DiskFull {
                 folder: files.folder().to_path_buf(),
                 free: files.free_bytes().unwrap_or(0),
@@ -295,9 +263,7 @@ impl Writer {
         let content = head_frame(&head);
         segment::write_new(files, &name, &content).map_err(|error| self.refusal(&name, &error))?;
         // From here on the new name may be on disk, and a longer old segment would not fit it.
-        let opened = files
-            .sync_folder()
-            .and_then(|()| files.open_for_writing(&name));
+        let opened = files.sync_folder().and_then(|()| files.open_for_writing(&name));
         let file = opened.map_err(|error| {
             self.close(format!("beginning segment {name} failed: {error}"));
             self.refusal(&name, &error)

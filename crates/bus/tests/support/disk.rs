@@ -99,11 +99,7 @@ impl Disk {
         }
         let inodes = world.inodes.iter().map(|inode| {
             let content = inode.after_power_cut(random);
-            Inode {
-                now: content.clone(),
-                durable: content,
-                changes: Vec::new(),
-            }
+            Inode { now: content.clone(), durable: content, changes: Vec::new() }
         });
         Disk::with(inodes.collect(), names, world.honest)
     }
@@ -130,9 +126,7 @@ impl Inode {
             0 => {}
             1 => {
                 let kept = random.below(self.changes.len() as u64 + 1) as usize;
-                self.changes[..kept]
-                    .iter()
-                    .for_each(|change| change.apply(&mut content));
+                self.changes[..kept].iter().for_each(|change| change.apply(&mut content));
                 if let Some(Change::Write(offset, bytes)) = self.changes.get(kept) {
                     let torn = random.below(bytes.len() as u64 + 1) as usize;
                     write(&mut content, *offset, &bytes[..torn]);
@@ -279,15 +273,8 @@ impl File for Open {
         world.change()?;
         let full = world.full;
         let written = if full { bytes.len() / 2 } else { bytes.len() };
-        world.record(
-            self.inode,
-            Change::Write(offset as usize, bytes[..written].to_vec()),
-        );
-        if full {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        world.record(self.inode, Change::Write(offset as usize, bytes[..written].to_vec()));
+        if full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

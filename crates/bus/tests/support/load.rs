@@ -27,21 +27,12 @@ pub async fn write(
 ) -> Error {
     let mut sink = journal.writer("writer");
     loop {
-        let body = |part: u64| {
-            format!(
-                "{writer} {next} {part} {}",
-                "x".repeat((next % 50) as usize)
-            )
-        };
-        let mut outputs: Vec<Record> = (0..records_of(next))
-            .map(|part| Record::new(RAW, "raw", body(part)))
-            .collect();
+        let body =
+            |part: u64| format!("{writer} {next} {part} {}", "x".repeat((next % 50) as usize));
+        let mut outputs: Vec<Record> =
+            (0..records_of(next)).map(|part| Record::new(RAW, "raw", body(part))).collect();
         outputs.push(Record::new(EVENTS, "event", body(0)));
-        outputs.push(Record::new(
-            CURSORS,
-            format!("writer {writer}"),
-            next.to_string(),
-        ));
+        outputs.push(Record::new(CURSORS, format!("writer {writer}"), next.to_string()));
         match sink.commit(outputs, &Positions::none()).await {
             Ok(()) => acked(writer, next),
             // The copier makes room.
@@ -87,10 +78,7 @@ pub async fn check(journal: &Journal, acked: &Acked) -> Result<Acked, String> {
     let first = raw.first().map_or(0, |record| record.position);
     for (expected, record) in (first..).zip(&raw) {
         if record.position != expected {
-            return Err(format!(
-                "position {} where {expected} is next",
-                record.position
-            ));
+            return Err(format!("position {} where {expected} is next", record.position));
         }
         let text = std::str::from_utf8(&record.body).map_err(|_| "a torn body")?;
         let mut numbers = text.split(' ').map(str::parse::<u64>);
@@ -101,9 +89,7 @@ pub async fn check(journal: &Journal, acked: &Acked) -> Result<Acked, String> {
         };
         let parts = seen.entry((writer, commit)).or_default();
         if *parts != part {
-            return Err(format!(
-                "part {part} of {writer}/{commit} where {parts} is next"
-            ));
+            return Err(format!("part {part} of {writer}/{commit} where {parts} is next"));
         }
         *parts += 1;
         let next = &mut next[writer as usize];
@@ -128,9 +114,7 @@ pub async fn check(journal: &Journal, acked: &Acked) -> Result<Acked, String> {
 }
 
 async fn all(journal: &Journal, topic: Topic) -> Result<Vec<Delivered>, String> {
-    read_all(journal, topic)
-        .await
-        .map_err(|error| error.to_string())
+    read_all(journal, topic).await.map_err(|error| error.to_string())
 }
 
 fn check_cursors(journal: &Journal, acked: &Acked, next: &mut Acked) -> Result<(), String> {
@@ -138,18 +122,12 @@ fn check_cursors(journal: &Journal, acked: &Acked, next: &mut Acked) -> Result<(
     for (writer, &acked) in acked.iter().enumerate() {
         let key = format!("writer {writer}");
         let cursor = cursors.iter().find(|cursor| cursor.key == key.as_bytes());
-        let cursor = cursor.map(|cursor| {
-            std::str::from_utf8(&cursor.body)
-                .unwrap()
-                .parse::<u64>()
-                .unwrap()
-        });
+        let cursor =
+            cursor.map(|cursor| std::str::from_utf8(&cursor.body).unwrap().parse::<u64>().unwrap());
         let known = cursor.map_or(0, |cursor| cursor + 1);
         let next = &mut next[writer];
         if *next != 0 && known != *next {
-            return Err(format!(
-                "cursor of {writer} says {known}, its records say {next}"
-            ));
+            return Err(format!("cursor of {writer} says {known}, its records say {next}"));
         }
         if known < acked {
             return Err(format!(
@@ -172,9 +150,7 @@ async fn check_copies(journal: &Journal) -> Result<(), String> {
     }
     let stages = journal.stage_positions();
     let stored = stages.iter().find(|(stage, _)| stage == "copier");
-    let stored = stored
-        .and_then(|(_, positions)| positions.get(RAW, 0))
-        .unwrap_or(0);
+    let stored = stored.and_then(|(_, positions)| positions.get(RAW, 0)).unwrap_or(0);
     match copies.last() {
         Some(last) if last + 1 != stored => {
             Err(format!("copied up to {last}, but {stored} is stored"))
@@ -185,10 +161,5 @@ async fn check_copies(journal: &Journal) -> Result<(), String> {
 
 /// The oldest position of `RAW` that is still there.
 pub fn oldest(journal: &Journal) -> u64 {
-    journal
-        .reader("oldest", &[RAW])
-        .unwrap()
-        .positions()
-        .get(RAW, 0)
-        .unwrap()
+    journal.reader("oldest", &[RAW]).unwrap().positions().get(RAW, 0).unwrap()
 }

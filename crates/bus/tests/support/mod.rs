@@ -14,10 +14,8 @@ pub fn record(topic: Topic, body: impl ToString) -> Record {
 }
 
 pub fn bodies(batch: &Batch) -> Vec<String> {
-    let bodies = batch
-        .records
-        .iter()
-        .map(|record| String::from_utf8(record.body.to_vec()).unwrap());
+    let bodies =
+        batch.records.iter().map(|record| String::from_utf8(record.body.to_vec()).unwrap());
     bodies.collect()
 }
 

@@ -93,7 +93,7 @@ fn words(counts: &SeverityCounts) -> String {
 
 fn table(series: &[DayCount]) -> Markup {
     html! {
-        div class="scroll" tabindex="0" role="region" aria-label="Findings per day" {
+        div class="scroll" tabindex="0" role="region" aria-label="Numbers of each day" {
             table class="numbers" {
                 thead {
                     tr {

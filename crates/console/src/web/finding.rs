@@ -82,7 +82,7 @@ fn reasons(finding: &Finding) -> Markup {
             @if finding.reason.is_empty() {
                 p class="empty" { "The rule gives no reason of its own." }
             } @else {
-                div class="scroll" tabindex="0" role="region" aria-labelledby="why" {
+                div class="scroll" tabindex="0" role="region" aria-label="Conditions" {
                     table {
                         thead {
                             tr {
@@ -195,9 +195,11 @@ fn timeline(finding: &Finding, entries: &[TimelineEntry]) -> Markup {
     html! {
         section aria-labelledby="timeline" {
             h2 id="timeline" {
-                "Timeline "
+                "Timeline and raw events "
                 span class="note" {
-                    @if finding.count > shown { "the first " (parts::counted(shown, "event", "events")) " of " (parts::events(finding)) ", " }
+                    @if finding.count > shown {
+                        "the first " (parts::number(shown)) " of " (parts::events(finding)) ", "
+                    }
                     "UTC"
                 }
             }
@@ -214,14 +216,13 @@ fn event(entry: &TimelineEntry, start: Timestamp) -> Markup {
     let id = evidence.id.to_string();
     html! {
         li {
-            p class="line" {
-                (parts::time(evidence.occurred_at))
-                span class="offset" { (offset(evidence.occurred_at.millis_since(start))) }
-                code class="action" { (parts::shown(&evidence.action)) }
-                span class="glance" { (glance(entry)) }
-            }
             details {
-                summary { "Raw event" span class="visually-hidden" { " " (id) } }
+                summary {
+                    (parts::time(evidence.occurred_at))
+                    span class="offset" { (offset(evidence.occurred_at.millis_since(start))) }
+                    code class="action" { (parts::shown(&evidence.action)) }
+                    span class="glance" { (glance(entry)) }
+                }
                 p class="note" { (id) }
                 (fields(entry))
                 (raw(entry))

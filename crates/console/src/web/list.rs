@@ -72,26 +72,26 @@ fn form(filter: &Filter) -> Markup {
                     }
                 }
             }
+            div class="actions" {
+                @if filter.is_narrow() { a href=(Link::Findings(&Filter::default())) { "Clear" } }
+                button class="primary" { "Apply" }
+            }
+            @if !filter.sort.is_empty() { input type="hidden" name="sort" value=(filter.sort); }
             (field("rule", "Rule", &filter.rule, "name or concept", None))
             (field("org", "Organization", &filter.org, "octo-corp", None))
             (field("entity", "About", &filter.entity, "repo/octo/app", None))
             (field("actor", "Actor", &filter.actor, "octocat", None))
             (field("since", "Since", &filter.since, "24h or a date", Some("spans")))
             (field("until", "Until", &filter.until, "a date", Some("spans")))
-            label class="field" {
-                span { "First" }
-                select name="sort" {
-                    option value="" selected[filter.sort != "newest"] { "the worst" }
-                    option value="newest" selected[filter.sort == "newest"] { "the newest" }
-                }
-            }
-            div class="actions" {
-                button class="primary" { "Apply" }
-                @if filter.is_narrow() { a href=(Link::Findings(&Filter::default())) { "Clear" } }
-            }
             datalist id="spans" { @for span in ["1h", "24h", "7d", "30d", "90d"] { option value=(span) {} } }
         }
     }
+}
+
+fn order(filter: &Filter, sort: &str, text: &str) -> Markup {
+    let here = filter.sort == sort || (filter.sort == "worst" && sort.is_empty());
+    let link = Filter { sort: sort.into(), ..filter.first_page() };
+    html! { a href=(Link::Findings(&link)) aria-current=[here.then_some("true")] { (text) } }
 }
 
 fn results(filter: &Filter, found: &Page, now: Timestamp) -> Markup {
@@ -103,6 +103,10 @@ fn results(filter: &Filter, found: &Page, now: Timestamp) -> Markup {
                 @if found.total > found.findings.len() as u64 {
                     ", " (found.findings.len()) " on this page"
                 }
+            }
+            p class="orders" {
+                (order(filter, "", "Worst first"))
+                (order(filter, "newest", "Newest first"))
             }
             p class="exports" {
                 "Export "

@@ -42,9 +42,12 @@ pub(super) async fn show(State(state): State<ConsoleState>) -> Result<Html<Strin
         }
         (tiles(&overview))
         div class="columns" {
-            section aria-labelledby="days" {
-                h2 id="days" { "Findings per day" }
-                (chart::per_day(&overview.days, DAYS, now))
+            div class="stack" {
+                section aria-labelledby="days" {
+                    h2 id="days" { "Findings per day" }
+                    (chart::per_day(&overview.days, DAYS, now))
+                }
+                (rules(&overview.status))
             }
             div class="stack" {
                 section aria-labelledby="rules" {
@@ -74,7 +77,6 @@ pub(super) async fn show(State(state): State<ConsoleState>) -> Result<Html<Strin
             h2 id="sources-title" { "Sources" }
             (sources(&overview.status.sources, now))
         }
-        (rules(&overview.status))
         (parts::command("hubwarden status"))
     };
     Ok(page("Overview", Place::Overview, &content))
@@ -106,9 +108,20 @@ async fn ask(state: &ConsoleState, now: Timestamp) -> Result<Overview, Error> {
     Ok(Overview { now, status, counts, recent, days, rules, entities, newest, unreadable })
 }
 
-fn answer(good: bool, question: &str, answer: &str, more: &Markup) -> Markup {
-    let (class, mark, word) =
-        if good { ("answer good", "✓", "No") } else { ("answer bad", "!", "Yes") };
+/// The answer to a question whose good answer is no.
+#[derive(Clone, Copy)]
+enum Reply {
+    No,
+    Partly,
+    Yes,
+}
+
+fn answer(reply: Reply, question: &str, answer: &str, more: &Markup) -> Markup {
+    let (class, mark, word) = match reply {
+        Reply::No => ("answer good", "✓", "No"),
+        Reply::Partly => ("answer partly", "!", "Partly"),
+        Reply::Yes => ("answer bad", "!", "Yes"),
+    };
     html! {
         section class=(class) aria-label=(question) {
             span class="mark" aria-hidden="true" { (mark) }
@@ -121,34 +134,26 @@ fn answer(good: bool, question: &str, answer: &str, more: &Markup) -> Markup {
     }
 }
 
+/// Every finding is open until somebody can close it, so all of them count.
 fn wrong(overview: &Overview) -> Markup {
-    let count = |severity| overview.recent.of(severity);
-    let (critical, high) = (count(Severity::Critical), count(Severity::High));
-    let text = match (critical, high) {
-        (0, 0) => "Nothing critical or high had events in the last 24 hours.".to_owned(),
-        (0, high) => format!(
-            "{} with events in the last 24 hours.",
-            parts::counted(high, "high finding", "high findings")
-        ),
-        (critical, 0) => format!(
-            "{} with events in the last 24 hours.",
-            parts::counted(critical, "critical finding", "critical findings")
-        ),
-        (critical, high) => format!(
-            "{} critical and {} with events in the last 24 hours.",
-            parts::number(critical),
-            parts::counted(high, "high finding", "high findings")
-        ),
+    let open = |severity| overview.counts.of(severity);
+    let (critical, high) = (open(Severity::Critical), open(Severity::High));
+    let recent = overview.recent.of(Severity::Critical) + overview.recent.of(Severity::High);
+    let text = if critical + high == 0 {
+        "No finding is critical or high.".to_owned()
+    } else {
+        let (critical, high) = (parts::number(critical), parts::number(high));
+        let recent = parts::number(recent);
+        format!(
+            "{critical} critical and {high} high findings are open, {recent} had events in the last 24 hours."
+        )
     };
-    let filter = Filter {
-        severities: vec!["critical".into(), "high".into()],
-        since: "24h".into(),
-        ..Filter::default()
-    };
+    let filter = Filter { severities: vec!["critical".into(), "high".into()], ..Filter::default() };
     let more = html! {
         @if critical + high > 0 { p { a href=(Link::Findings(&filter)) { "Show them" } } }
     };
-    answer(critical + high == 0, "Is something wrong?", &text, &more)
+    let reply = if critical + high == 0 { Reply::No } else { Reply::Yes };
+    answer(reply, "Is something wrong?", &text, &more)
 }
 
 fn blind(overview: &Overview) -> Markup {
@@ -197,7 +202,12 @@ fn blind(overview: &Overview) -> Markup {
     };
     let more =
         html! { @if !problems.is_empty() { p { a href="#sources" { "See what and why" } } } };
-    answer(problems.is_empty(), "Am I blind?", &text, &more)
+    let reply = match problems.is_empty() {
+        true => Reply::No,
+        false if sources.is_empty() || !unseen.is_empty() || rules.loaded == 0 => Reply::Yes,
+        false => Reply::Partly,
+    };
+    answer(reply, "Am I blind?", &text, &more)
 }
 
 fn tiles(overview: &Overview) -> Markup {
@@ -243,7 +253,7 @@ fn top_entities(entities: &[EntityCount]) -> Markup {
         let filter = Filter { entity: name, ..Filter::default() };
         let link = html! {
             a class="entity" href=(Link::Findings(&filter)) {
-                span class="kind" { (parts::shown(&entity.kind)) } " " (parts::shown(&entity.name))
+                span class="kind" { (parts::shown(&entity.kind)) } " " span class="name" { (parts::shown(&entity.name)) }
             }
         };
         (link, entity.worst, entity.findings)
@@ -259,7 +269,7 @@ fn top(what: &str, most: u64, rows: impl Iterator<Item = (Markup, Severity, u64)
     html! {
         table class="top" {
             thead class="visually-hidden" {
-                tr { th scope="col" { (what) } th scope="col" { "Worst" } th scope="col" { "Findings" } }
+                tr { th scope="col" { (what) } th scope="col" { "Worst" } th scope="col" { "Share" } th scope="col" { "Findings" } }
             }
             tbody {
                 @for (name, worst, findings) in rows {
@@ -269,10 +279,8 @@ fn top(what: &str, most: u64, rows: impl Iterator<Item = (Markup, Severity, u64)
                             span class="visually-hidden" { (worst) }
                             (parts::shape(worst))
                         }
-                        td class="n" {
-                            (chart::share(findings, most, worst))
-                            (parts::number(findings))
-                        }
+                        td class="share-of" { (chart::share(findings, most, worst)) }
+                        td class="n" { (parts::number(findings)) }
                     }
                 }
             }

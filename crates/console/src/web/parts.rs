@@ -102,7 +102,7 @@ pub(super) fn entity(entity: &EntityRef) -> Markup {
     let filter = Filter { entity: format!("{}/{}", entity.kind, entity.name), ..Filter::default() };
     html! {
         a class="entity" href=(Link::Findings(&filter)) {
-            span class="kind" { (shown(&entity.kind)) } " " (shown(&entity.name))
+            span class="kind" { (shown(&entity.kind)) } " " span class="name" { (shown(&entity.name)) }
         }
     }
 }

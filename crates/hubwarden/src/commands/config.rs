@@ -24,6 +24,7 @@ fn show(global: &Global, origins: &[Origin], options: &ShowConfig) -> Result<(),
     } else {
         |origin| vec![origin.key.clone(), origin.value.clone()]
     };
-    let header: &[&str] = if options.origin { &["key", "value", "origin"] } else { &["key", "value"] };
+    let header: &[&str] =
+        if options.origin { &["key", "value", "origin"] } else { &["key", "value"] };
     Rows { header, values: origins, row }.print(global.output)
 }

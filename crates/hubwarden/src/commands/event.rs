@@ -35,13 +35,23 @@ fn lines(line: u64, steps: &Steps) -> Vec<String> {
     ];
     if let Some(time) = &steps.time {
         let suspect = if time.suspect { ", suspect: later than it was received" } else { "" };
-        lines.push(format!("  time      {} from {} = {} ({}){suspect}", time.occurred_at, time.field, time.sent, time.written_as));
+        lines.push(format!(
+            "  time      {} from {} = {} ({}){suspect}",
+            time.occurred_at, time.field, time.sent, time.written_as
+        ));
     }
     if let Some(event) = &steps.event {
-        lines.push(format!("  event     {} of kind {}, source id {}", event.id, event.kind, event.source_id));
+        lines.push(format!(
+            "  event     {} of kind {}, source id {}",
+            event.id, event.kind, event.source_id
+        ));
     }
     for (title, cells) in [("field", &steps.fields), ("enriched", &steps.enriched)] {
-        lines.extend(cells.iter().map(|cell| format!("  {title:<9} {} = {} ({})", cell.name, cell.value, cell.kind)));
+        lines.extend(
+            cells
+                .iter()
+                .map(|cell| format!("  {title:<9} {} = {} ({})", cell.name, cell.value, cell.kind)),
+        );
     }
     lines.extend(steps.warnings.iter().map(|warning| format!("  warning   {warning}")));
     lines.extend(steps.rejected.iter().map(|reason| format!("  rejected  {reason}")));

@@ -121,11 +121,15 @@ fn connection(config: &Config, name: Option<&str>) -> Result<ConnectionId, Failu
         (Some(name), all) => match all.iter().find(|connection| connection.name == name) {
             Some(connection) => Ok(connection.connection_id()),
             None if all.is_empty() => Ok(ConnectionId::from(name)),
-            None => Err(Failure::usage(format!("no connection is named `{name}` in the configuration"))),
+            None => {
+                Err(Failure::usage(format!("no connection is named `{name}` in the configuration")))
+            }
         },
         (None, [only]) => Ok(only.connection_id()),
         (None, []) => Ok(ConnectionId::from("import")),
-        (None, _) => Err(Failure::usage("there are several connections; name one with --connection")),
+        (None, _) => {
+            Err(Failure::usage("there are several connections; name one with --connection"))
+        }
     }
 }
 
@@ -147,7 +151,9 @@ fn bar(size: Option<u64>) -> ProgressBar {
     match size {
         Some(size) => {
             let bar = ProgressBar::new(size);
-            bar.set_style(ProgressStyle::with_template(style).expect("the template above is valid"));
+            bar.set_style(
+                ProgressStyle::with_template(style).expect("the template above is valid"),
+            );
             bar
         }
         None => ProgressBar::new_spinner().with_message("reading standard input"),

@@ -2,18 +2,18 @@ use std::sync::Arc;
 
 use hubwarden_bus::Journal;
 use hubwarden_console::web::now;
-use hubwarden_console::{Filter, FindingQuery, Findings, RawBytes, SqliteStore};
+use hubwarden_console::{Filter, FindingQuery, Findings, Order, RawBytes, SqliteStore};
 use hubwarden_event::{Finding, Timestamp};
 use hubwarden_proto::v1;
 use serde::Serialize;
 
 use super::configure;
+use crate::Config;
 use crate::args::{self, FindingFilter, Format, Global};
 use crate::client::{self, Client};
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one};
 use crate::pipeline::{findings_file, journal_dir, raw_bytes};
-use crate::Config;
 
 /// `hubwarden finding …`
 pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit, Failure> {
@@ -39,7 +39,12 @@ pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit,
             let entries = desk.timeline(&which.id).await?;
             let header = &["time", "action", "event", "raw"];
             let row = |entry: &Entry| {
-                vec![entry.occurred_at.to_string(), entry.action.clone(), entry.id.clone(), entry.raw.clone()]
+                vec![
+                    entry.occurred_at.to_string(),
+                    entry.action.clone(),
+                    entry.id.clone(),
+                    entry.raw.clone(),
+                ]
             };
             Rows { header, values: &entries, row }.print(global.output)?;
         }
@@ -95,19 +100,26 @@ impl Desk {
             }
             Self::Server(client) => {
                 let request = v1::ListFindingsRequest {
-                    severities: query.severities.iter().map(|severity| severity.as_str().into()).collect(),
+                    severities: query
+                        .severities
+                        .iter()
+                        .map(|severity| severity.as_str().into())
+                        .collect(),
                     rule: query.rule.unwrap_or_default(),
                     since_ms: client::millis(query.since),
                     until_ms: client::millis(query.until),
                     org: query.org.unwrap_or_default(),
                     text: query.text.unwrap_or_default(),
                     entity: query.entity.unwrap_or_default(),
+                    actor: query.actor.unwrap_or_default(),
+                    newest_first: query.order == Order::Newest,
                     limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
                     page_token: String::new(),
                 };
                 let answer = client.findings().list_findings(request).await;
                 let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
-                let findings = answer.findings.into_iter().map(client::finding).collect::<Result<_, _>>()?;
+                let findings =
+                    answer.findings.into_iter().map(client::finding).collect::<Result<_, _>>()?;
                 Ok((findings, answer.total))
             }
         }
@@ -117,7 +129,8 @@ impl Desk {
         match self {
             Self::Here(findings) => Ok(findings.get(id).await?),
             Self::Server(client) => {
-                let answer = client.findings().get_finding(v1::GetFindingRequest { id: id.into() }).await;
+                let answer =
+                    client.findings().get_finding(v1::GetFindingRequest { id: id.into() }).await;
                 let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
                 client::finding(answer.finding.unwrap_or_default())
             }
@@ -165,9 +178,11 @@ fn query(filter: &FindingFilter) -> Result<FindingQuery, Failure> {
         ("rule", filter.rule.clone()),
         ("org", filter.org.clone()),
         ("entity", filter.entity.clone()),
+        ("actor", filter.actor.clone()),
         ("text", filter.text.clone()),
         ("since", filter.since.clone()),
         ("until", filter.until.clone()),
+        ("sort", Some(filter.sort.clone())),
     ];
     let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Ok(Filter::from_pairs(pairs).query(now(), filter.limit)?)
@@ -219,14 +234,24 @@ struct Explanation<'a> {
 }
 
 fn explanation(finding: &Finding) -> Explanation<'_> {
-    Explanation { id: &finding.id, sentence: &finding.sentence, rule: &finding.rule, reason: &finding.reason }
+    Explanation {
+        id: &finding.id,
+        sentence: &finding.sentence,
+        rule: &finding.rule,
+        reason: &finding.reason,
+    }
 }
 
 fn explain(finding: &Finding) -> Vec<String> {
     let mut lines = vec![format!("{} fired because", finding.rule.name)];
     for reason in &finding.reason {
         let threshold = reason.threshold.as_ref().map(|threshold| format!(", needed {threshold}"));
-        lines.push(format!("  {}: {}{}", reason.condition, reason.value, threshold.unwrap_or_default()));
+        lines.push(format!(
+            "  {}: {}{}",
+            reason.condition,
+            reason.value,
+            threshold.unwrap_or_default()
+        ));
     }
     lines
 }

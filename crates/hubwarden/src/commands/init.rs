@@ -12,7 +12,11 @@ pub(crate) fn run(global: &Global, options: &Init) -> Result<Exit, Failure> {
     let mut open = std::fs::OpenOptions::new();
     open.write(true).create_new(!options.force).create(true).truncate(options.force);
     let mut out = open.open(&file).map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::AlreadyExists { "; --force overwrites it" } else { "" };
+        let hint = if error.kind() == std::io::ErrorKind::AlreadyExists {
+            "; --force overwrites it"
+        } else {
+            ""
+        };
         Failure::new(Exit::Failed, format!("cannot write {}: {error}{hint}", file.display()))
     })?;
     out.write_all(TEMPLATE.as_bytes())?;
@@ -23,7 +27,9 @@ pub(crate) fn run(global: &Global, options: &Init) -> Result<Exit, Failure> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     }
     eprintln!("wrote {}; its data goes to {}", file.display(), data_dir.display());
-    eprintln!("next: add a [[github]] connection there, then `hubwarden doctor` and `hubwarden serve`");
+    eprintln!(
+        "next: add a [[github]] connection there, then `hubwarden doctor` and `hubwarden serve`"
+    );
     println!("{}", data_dir.display());
     Ok(Exit::Done)
 }

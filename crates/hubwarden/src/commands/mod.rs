@@ -13,10 +13,10 @@ mod status;
 
 use std::future::Future;
 
+use crate::Config;
 use crate::args::{Cli, Command, Global};
 use crate::config::load;
 use crate::failure::{Exit, Failure};
-use crate::Config;
 
 /// Runs the command and says what went wrong, once, on standard error.
 pub(crate) fn dispatch(cli: Cli) -> Exit {

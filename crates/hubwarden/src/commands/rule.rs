@@ -10,11 +10,11 @@ use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lin
 use serde::Serialize;
 
 use super::configure;
+use crate::Config;
 use crate::args::{self, Global};
 use crate::casework::{CaseOutcome, run_outside_cases, run_shipped_cases};
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one};
-use crate::Config;
 
 /// `hubwarden rule …`
 pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure> {
@@ -63,7 +63,9 @@ fn window(window: &Window) -> String {
     };
     match window {
         Window::Single => "one event".into(),
-        Window::Events { at_least, span_ms } => format!("{at_least} events in {}", minutes(span_ms)),
+        Window::Events { at_least, span_ms } => {
+            format!("{at_least} events in {}", minutes(span_ms))
+        }
         Window::Values { fields, at_least, span_ms } => {
             format!("{at_least} distinct {} in {}", fields.join("+"), minutes(span_ms))
         }
@@ -71,7 +73,8 @@ fn window(window: &Window) -> String {
 }
 
 fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
-    let rules: Vec<Listed> = compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
+    let rules: Vec<Listed> =
+        compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
     let header = &["level", "rule", "needs", "attack", "blind for", "title"];
     let row = |rule: &Listed| {
         vec![
@@ -84,7 +87,8 @@ fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
         ]
     };
     Rows { header, values: &rules, row }.print(global.output)?;
-    let refused = compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
+    let refused =
+        compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
     for problem in refused {
         eprintln!("{}", hubwarden_console::escape::terminal(&problem.to_string()));
     }
@@ -157,10 +161,16 @@ fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Fa
     let header = &["severity", "where", "rule", "message"];
     let row = |row: &Row| {
         let place = format!("{}:{}", row.file, row.line);
-        vec![row.severity.to_owned(), place, row.rule.clone().unwrap_or_default(), row.message.clone()]
+        vec![
+            row.severity.to_owned(),
+            place,
+            row.rule.clone().unwrap_or_default(),
+            row.message.clone(),
+        ]
     };
     Rows { header, values: &rows, row }.print(global.output)?;
-    let errors = problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
+    let errors =
+        problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
     eprintln!("{} files, {} problems, {errors} errors", files.len(), problems.len());
     Ok(if errors > 0 { Exit::Gate } else { Exit::Done })
 }
@@ -170,8 +180,9 @@ fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
     for path in paths {
         let paths = if path.is_dir() { rule_paths(path)? } else { vec![path.clone()] };
         for path in paths {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            let text = std::fs::read_to_string(&path).map_err(|error| {
+                Failure::usage(format!("cannot read {}: {error}", path.display()))
+            })?;
             files.push(RuleFile { name: path.display().to_string(), text });
         }
     }
@@ -182,8 +193,9 @@ fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, 
     let outcomes = match &options.cases {
         None => run_shipped_cases(book, options.name.as_deref())?,
         Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("cannot read {}: {error}", path.display()))
+            })?;
             run_outside_cases(book, &text)?
         }
     };

@@ -2,7 +2,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hubwarden_collector::audit::{self, FeedStatus, Poller, system_clock};
-use hubwarden_console::{Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider};
+use hubwarden_console::{
+    Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
+};
 use hubwarden_detector::{Rulebook, last_change};
 use hubwarden_rules::ProblemSeverity;
 use hubwarden_service::{TaskResult, signalled, supervise};
@@ -33,7 +35,8 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     for problem in &rules.refused {
         eprintln!("{}: {}", problem.name, problem.reason);
     }
-    let lead = Duration::from_millis(settings.rulebook.compile().set.longest_span_ms().unsigned_abs());
+    let lead =
+        Duration::from_millis(settings.rulebook.compile().set.longest_span_ms().unsigned_abs());
     let mut sources = Vec::new();
     for connection in &config.github {
         let poller = Poller::new(connection.clone(), lead.min(MAX_LEAD), system_clock());
@@ -44,9 +47,18 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let rules = Arc::new(Mutex::new(rules));
     tasks.spawn(watch_rules(config.clone(), pipeline.journal.clone(), rules.clone(), stop.clone()));
     let status = provider(&pipeline, sources, rules);
-    let listen = config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
+    let listen =
+        config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
     let findings = pipeline.findings.clone();
-    let server = Server::bind(listen, &settings.data_dir, pipeline.journal.clone(), findings, status).await?;
+    let server = Server::bind(
+        listen,
+        &settings.data_dir,
+        pipeline.journal.clone(),
+        settings.networks.clone(),
+        findings,
+        status,
+    )
+    .await?;
     eprintln!("open {}", server.link()?);
     if config.github.is_empty() {
         eprintln!("no [[github]] connection is configured: only imports are judged");
@@ -78,7 +90,11 @@ async fn watch_rules(
         match Rulebook::read(&config.rules, &config.lists) {
             Ok(book) => {
                 let fresh = rules_status(&book);
-                tracing::info!(loaded = fresh.loaded, refused = fresh.refused.len(), "rules changed");
+                tracing::info!(
+                    loaded = fresh.loaded,
+                    refused = fresh.refused.len(),
+                    "rules changed"
+                );
                 book.publish(&journal).await?;
                 if let Ok(mut status) = status.lock() {
                     *status = fresh;
@@ -94,23 +110,40 @@ pub(crate) fn rules_status(book: &Rulebook) -> RulesStatus {
     let compiled = book.compile();
     let blind = compiled.blind.iter().map(|blind| BlindRule {
         name: blind.name.clone(),
-        reason: blind.missing.iter().map(|list| format!("list:{list}")).collect::<Vec<_>>().join(" "),
+        reason: blind
+            .missing
+            .iter()
+            .map(|list| format!("list:{list}"))
+            .collect::<Vec<_>>()
+            .join(" "),
     });
-    let errors = compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
+    let errors =
+        compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
     let refused = errors.map(|problem| BlindRule {
         name: format!("{}:{}", problem.file, problem.line),
         reason: problem.message.clone(),
     });
-    RulesStatus { loaded: compiled.set.rules().len(), blind: blind.collect(), refused: refused.collect() }
+    RulesStatus {
+        loaded: compiled.set.rules().len(),
+        blind: blind.collect(),
+        refused: refused.collect(),
+    }
 }
 
 type Sources = Vec<(audit::Connection, watch::Receiver<audit::Status>)>;
 
 /// Tells pages and status how reading and judging go.
-pub(crate) fn provider(pipeline: &Pipeline, sources: Sources, rules: Arc<Mutex<RulesStatus>>) -> StatusProvider {
+pub(crate) fn provider(
+    pipeline: &Pipeline,
+    sources: Sources,
+    rules: Arc<Mutex<RulesStatus>>,
+) -> StatusProvider {
     let pipeline = pipeline.clone();
     Arc::new(move || Status {
-        sources: sources.iter().map(|(connection, status)| source(connection, &status.borrow())).collect(),
+        sources: sources
+            .iter()
+            .map(|(connection, status)| source(connection, &status.borrow()))
+            .collect(),
         rules: rules.lock().map(|rules| rules.clone()).unwrap_or_default(),
         stages: pipeline
             .lags()

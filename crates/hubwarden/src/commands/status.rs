@@ -14,7 +14,10 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
     let folder = &config.storage.data_dir;
     let Some(client) = Client::find(folder).await else {
         if options.link {
-            return Err(Failure::new(Exit::Failed, "no server runs on this data folder; start `hubwarden serve`"));
+            return Err(Failure::new(
+                Exit::Failed,
+                "no server runs on this data folder; start `hubwarden serve`",
+            ));
         }
         return stopped(global, &journal_dir(folder));
     };
@@ -30,8 +33,11 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
 }
 
 fn lines(status: &serde_json::Value) -> Vec<String> {
-    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
-    let array = |name: &str| status.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let text =
+        |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), Into::into);
+    let array = |name: &str| {
+        status.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default()
+    };
     let mut lines = Vec::new();
     for source in array("sources") {
         let read = source.get("read_through").map(text).unwrap_or_default();
@@ -44,12 +50,21 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
     }
     for stage in array("stages") {
         let (name, lag) = (stage.get("name").map(text), stage.get("lag").map(text));
-        lines.push(format!("stage {}: {} records behind", name.unwrap_or_default(), lag.unwrap_or_default()));
+        lines.push(format!(
+            "stage {}: {} records behind",
+            name.unwrap_or_default(),
+            lag.unwrap_or_default()
+        ));
     }
     if let Some(rules) = status.get("rules") {
-        let count = |name: &str| rules.get(name).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
+        let count =
+            |name: &str| rules.get(name).and_then(serde_json::Value::as_array).map_or(0, Vec::len);
         let loaded = rules.get("loaded").map(text).unwrap_or_default();
-        lines.push(format!("rules: {loaded} loaded, {} blind, {} refused", count("blind"), count("refused")));
+        lines.push(format!(
+            "rules: {loaded} loaded, {} blind, {} refused",
+            count("blind"),
+            count("refused")
+        ));
     }
     lines
 }
@@ -67,8 +82,11 @@ fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> 
         .iter()
         .map(|lag| hubwarden_console::StageStatus { name: lag.stage.clone(), lag: lag.records() })
         .collect();
-    let mut lines = vec![format!("journal: {} MiB in {} segments", status.bytes >> 20, status.segments)];
-    lines.extend(stages.iter().map(|stage| format!("stage {}: {} records behind", stage.name, stage.lag)));
+    let mut lines =
+        vec![format!("journal: {} MiB in {} segments", status.bytes >> 20, status.segments)];
+    lines.extend(
+        stages.iter().map(|stage| format!("stage {}: {} records behind", stage.name, stage.lag)),
+    );
     let format = if global.output == Format::Csv { Format::Table } else { global.output };
     print_one(format, &Status { stages, ..Status::default() }, &lines)?;
     Ok(Exit::Done)

@@ -86,7 +86,7 @@ mod tests {
     fn cuts_to_the_limit_and_keeps_what_names_the_event() {
         for junk in ["x", "\u{1}", "\"", "é"] {
             let mut cells: Vec<_> =
-                (0..3000).map(|n| (format!("junk{n}"), junk.repeat(40))).collect();
+                (0..3000).map(|n| (format!("junk{n}"), junk.repeat(20))).collect();
             cells.push(("teams".into(), junk.repeat(9000)));
             cells.extend((0..3000).map(|_| ("topic".into(), junk.into())));
             cells.push(("action".into(), "repo.destroy".into()));

@@ -75,8 +75,7 @@ impl Known {
 
     /// The conditions of the rule that held for a record.
     pub(super) fn reasons(&self, record: &FlatRecord) -> Vec<Reason> {
-        let _ = (&self.set, record);
-        Vec::new()
+        self.set.reasons(&self.info, record)
     }
 }
 

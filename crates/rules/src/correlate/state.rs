@@ -7,10 +7,10 @@ use super::run::GroupHash;
 /// What belongs and expires together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Scope {
-    /// The windows of one run; event time of the run.
-    Run(ConnectionId, RunId),
     /// What has been folded into findings, over all runs; the newest event time of any run.
     Findings(ConnectionId),
+    /// The windows of one run; event time of the run.
+    Run(ConnectionId, RunId),
 }
 
 /// A name for the store, different for different scopes.

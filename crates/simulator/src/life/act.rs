@@ -44,7 +44,10 @@ pub(crate) enum What {
         place: usize,
     },
     /// A job of a workflow run reads the repository with a token of its own.
-    Checkout { repo: usize, seed: u64 },
+    Checkout {
+        repo: usize,
+        seed: u64,
+    },
     Run {
         stage: Stage,
         actor: usize,
@@ -82,20 +85,11 @@ impl Act {
     pub(crate) fn write(&self, world: &World, rng: &mut Rng) -> Written {
         let id = document_id(rng);
         match self.what {
-            What::Git {
-                action,
-                actor,
-                repo,
-                place,
-            } => {
+            What::Git { action, actor, repo, place } => {
                 let mut line = Line::event(self.at_ms, &id, action);
-                line.raw(&world.actors[actor].git[place])
-                    .raw(&world.repos[repo].git);
+                line.raw(&world.actors[actor].git[place]).raw(&world.repos[repo].git);
                 line.request_id(rng).raw(GIT_TAIL);
-                Written {
-                    json: line.close(),
-                    org: Some(world.repos[repo].org),
-                }
+                Written { json: line.close(), org: Some(world.repos[repo].org) }
             }
             What::Checkout { repo, seed } => {
                 let mut line = Line::event(self.at_ms, &id, "git.fetch");
@@ -107,26 +101,16 @@ impl Act {
                 line.int("token_id", 3_000_000_000 + (seed % 900_000_000) as i64)
                     .text("token_scopes", "");
                 line.request_id(rng).raw(GIT_TAIL);
-                Written {
-                    json: line.close(),
-                    org: Some(world.repos[repo].org),
-                }
+                Written { json: line.close(), org: Some(world.repos[repo].org) }
             }
-            What::Run {
-                stage,
-                actor,
-                repo,
-                seed,
-                started_ms,
-            } => {
+            What::Run { stage, actor, repo, seed, started_ms } => {
                 let action = match stage {
                     Stage::Created => "workflows.created_workflow_run",
                     Stage::Job(_) => "workflows.prepared_workflow_job",
                     Stage::Completed => "workflows.completed_workflow_run",
                 };
                 let mut line = Line::event(self.at_ms, &id, action);
-                line.raw(&world.actors[actor].unattended)
-                    .raw(&world.repos[repo].web);
+                line.raw(&world.actors[actor].unattended).raw(&world.repos[repo].web);
                 line.int("created_at", self.at_ms).request_id(rng);
                 match stage {
                     Stage::Created => created(&mut line, &world.repos[repo], seed, started_ms),
@@ -135,30 +119,13 @@ impl Act {
                         completed(&mut line, &world.repos[repo], seed, started_ms, self.at_ms)
                     }
                 }
-                line.null("request_access_security_header")
-                    .text("user_agent", "");
+                line.null("request_access_security_header").text("user_agent", "");
                 line.text("user", &world.actors[actor].login)
                     .int("user_id", world.actors[actor].id);
-                Written {
-                    json: line.close(),
-                    org: Some(world.repos[repo].org),
-                }
+                Written { json: line.close(), org: Some(world.repos[repo].org) }
             }
-            What::Web {
-                kind,
-                actor,
-                repo,
-                place,
-                seed,
-            } => {
-                let scene = Scene {
-                    world,
-                    at_ms: self.at_ms,
-                    actor,
-                    repo,
-                    place,
-                    seed,
-                };
+            What::Web { kind, actor, repo, place, seed } => {
+                let scene = Scene { world, at_ms: self.at_ms, actor, repo, place, seed };
                 kind.write(&scene, &id, rng)
             }
         }
@@ -173,8 +140,7 @@ fn created(line: &mut Line, repo: &Repo, seed: u64, started_ms: i64) {
 fn completed(line: &mut Line, repo: &Repo, seed: u64, started_ms: i64, at_ms: i64) {
     line.text("operation_type", "modify");
     run_fields(line, repo, seed, started_ms);
-    line.text("completed_at", &rfc3339(at_ms))
-        .int("run_attempt", 1);
+    line.text("completed_at", &rfc3339(at_ms)).int("run_attempt", 1);
     let conclusion = match seed >> 8 & 15 {
         0 => "failure",
         1 => "cancelled",
@@ -198,8 +164,7 @@ pub(crate) fn run_fields(line: &mut Line, repo: &Repo, seed: u64, started_ms: i6
         line.text("head_branch", "main");
     }
     let workflow = seed >> 20 & 7;
-    line.sha("head_sha", seed)
-        .text("name", WORKFLOWS[workflow as usize]);
+    line.sha("head_sha", seed).text("name", WORKFLOWS[workflow as usize]);
     line.int("run_number", (seed >> 24 & 0x1FFF) as i64 + 1)
         .text("started_at", &rfc3339(started_ms));
     line.int("trigger_id", (seed >> 12 & 0x7FFF_FFFF) as i64);
@@ -219,9 +184,8 @@ fn prepared(line: &mut Line, repo: &Repo, seed: u64, job: u64) {
     line.null("environment_name")
         .null("imposer_repo")
         .text("job_name", JOBS[(seed + job) as usize & 7]);
-    let file = [
-        "ci", "build", "lint", "deploy", "release", "codeql", "nightly", "image",
-    ][(seed >> 20 & 7) as usize];
+    let file = ["ci", "build", "lint", "deploy", "release", "codeql", "nightly", "image"]
+        [(seed >> 20 & 7) as usize];
     line.text(
         "job_workflow_ref",
         &format!("{}/.github/workflows/{file}.yml@refs/heads/main", repo.name),
@@ -247,11 +211,7 @@ fn prepared(line: &mut Line, repo: &Repo, seed: u64, job: u64) {
     }
     line.texts(
         "secrets_passed",
-        if of_job & 4 == 0 {
-            &["github_token"]
-        } else {
-            &["github_token", "NPM_TOKEN"]
-        },
+        if of_job & 4 == 0 { &["github_token"] } else { &["github_token", "NPM_TOKEN"] },
     );
     line.int("workflow_run_id", run_id(seed));
 }
@@ -259,21 +219,14 @@ fn prepared(line: &mut Line, repo: &Repo, seed: u64, job: u64) {
 /// The fields that name a pull request, the same for all events of one `seed`.
 pub(crate) fn pull_request_fields(line: &mut Line, repo: &Repo, seed: u64) {
     let mut rng = Rng::new(seed);
-    line.int(
-        "pull_request_id",
-        1_800_000_000 + rng.below(900_000_000) as i64,
-    );
+    line.int("pull_request_id", 1_800_000_000 + rng.below(900_000_000) as i64);
     line.text(
         "pull_request_title",
         &format!("{} {}", rng.pick(&TITLE_VERBS), rng.pick(&TITLE_THINGS)),
     );
     line.text(
         "pull_request_url",
-        &format!(
-            "https://github.com/{}/pull/{}",
-            repo.name,
-            rng.between(1, 4000)
-        ),
+        &format!("https://github.com/{}/pull/{}", repo.name, rng.between(1, 4000)),
     );
 }
 

@@ -35,9 +35,7 @@ pub(crate) fn ring(teller: &mut Teller<'_>, plan: &Plan) {
         "secret_scanning_alert.create",
         "create",
         |line| {
-            line.flag("multi_repo", false)
-                .int("number", 7)
-                .flag("publicly_leaked", false);
+            line.flag("multi_repo", false).int("number", 7).flag("publicly_leaked", false);
             line.text("secret_type", "slack_api_token")
                 .text("secret_type_display_name", "Slack API Token");
         },
@@ -52,13 +50,7 @@ pub(crate) fn ring(teller: &mut Teller<'_>, plan: &Plan) {
         "modify",
         |line| {
             let message = "Required status check \\\"ci/build\\\" is expected.";
-            overridden(
-                line,
-                seed,
-                "refs/heads/main",
-                "required_status_checks",
-                message,
-            );
+            overridden(line, seed, "refs/heads/main", "required_status_checks", message);
         },
     );
 }

@@ -96,9 +96,7 @@ impl Line {
         self.raw(b"\"");
         let start = self.0.len();
         let mut rng = Rng::new(seed);
-        self.hex(rng.next(), 16)
-            .hex(rng.next(), 16)
-            .hex(rng.next(), 8);
+        self.hex(rng.next(), 16).hex(rng.next(), 16).hex(rng.next(), 8);
         self.0[start..].make_ascii_lowercase();
         self.raw(b"\"")
     }

@@ -99,12 +99,7 @@ impl Life {
         let mut rng = Rng::new(plan.seed);
         let world = World::new(&mut rng);
         let (stories, told) = story::tell_all(&plan, &world, &mut rng);
-        Self {
-            plan,
-            world,
-            stories,
-            told,
-        }
+        Self { plan, world, stories, told }
     }
 
     /// The plan that this life follows.
@@ -154,41 +149,29 @@ impl Life {
     pub fn lists(&self) -> BTreeMap<String, Vec<String>> {
         let machines = bot::MACHINES.map(|actor| self.world.actors[actor].login.clone());
         let mut machine_users: Vec<String> = machines.collect();
-        machine_users.extend([
-            lookalikes::MIGRATION_RUNNER.to_owned(),
-            lookalikes::CLEANUP_USER.to_owned(),
-        ]);
+        machine_users
+            .extend([lookalikes::MIGRATION_RUNNER.to_owned(), lookalikes::CLEANUP_USER.to_owned()]);
         let lists: [(&str, Vec<String>); 7] = [
             ("machine_users", machine_users),
             (
                 "migration_operators",
-                vec![
-                    lookalikes::MIGRATION_OPERATOR.into(),
-                    lookalikes::MIGRATION_RUNNER.into(),
-                ],
+                vec![lookalikes::MIGRATION_OPERATOR.into(), lookalikes::MIGRATION_RUNNER.into()],
             ),
             ("company_domains", vec![world::MAIL_DOMAIN.into()]),
             (
                 "approved_apps",
-                ["renovate", "codecov", "mergify", "dependabot"]
-                    .map(Into::into)
-                    .into(),
+                ["renovate", "codecov", "mergify", "dependabot"].map(Into::into).into(),
             ),
             ("sensitive_repositories", self.sensitive_repositories()),
             ("runner_egress", vec![world::RUNNER_RANGE.into()]),
             ("own_hooks", vec![campaigns::MONITORING_HOOK.to_string()]),
         ];
-        lists
-            .into_iter()
-            .map(|(name, values)| (name.to_owned(), values))
-            .collect()
+        lists.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
     }
 
     fn sensitive_repositories(&self) -> Vec<String> {
         let sensitive = |name: &str| {
-            ["/secrets-", "/payments-", "/identity-"]
-                .iter()
-                .any(|part| name.contains(part))
+            ["/secrets-", "/payments-", "/identity-"].iter().any(|part| name.contains(part))
         };
         self.world
             .repos

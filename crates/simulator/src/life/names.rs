@@ -59,9 +59,8 @@ pub(crate) const DOMAINS: [&str; 40] = [
 ];
 
 /// What kind of thing a repository holds.
-pub(crate) const KINDS: [&str; 10] = [
-    "api", "worker", "web", "schemas", "client", "infra", "deploy", "docs", "jobs", "e2e",
-];
+pub(crate) const KINDS: [&str; 10] =
+    ["api", "worker", "web", "schemas", "client", "infra", "deploy", "docs", "jobs", "e2e"];
 
 pub(crate) const TITLE_VERBS: [&str; 12] = [
     "Add", "Fix", "Remove", "Simplify", "Document", "Retry", "Speed up", "Rename", "Test", "Split",
@@ -103,14 +102,8 @@ pub(crate) const PACKAGES: [&str; 12] = [
 ];
 
 /// Country and the whole hours by which its clocks are ahead of UTC.
-pub(crate) const COUNTRIES: [(&str, i64); 6] = [
-    ("US", -5),
-    ("US", -8),
-    ("DE", 1),
-    ("GB", 0),
-    ("IN", 5),
-    ("BR", -3),
-];
+pub(crate) const COUNTRIES: [(&str, i64); 6] =
+    [("US", -5), ("US", -8), ("DE", 1), ("GB", 0), ("IN", 5), ("BR", -3)];
 
 pub(crate) const BROWSERS: [&str; 6] = [
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",

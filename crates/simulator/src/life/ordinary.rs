@@ -68,11 +68,7 @@ impl<'a> Ordinary<'a> {
     fn plan(&mut self, at_ms: i64, what: What) {
         if self.planned < self.events {
             let at_ms = at_ms.min(self.plan.end_ms() - 1);
-            self.waiting.push(Reverse(Act {
-                at_ms,
-                number: self.planned,
-                what,
-            }));
+            self.waiting.push(Reverse(Act { at_ms, number: self.planned, what }));
             self.planned += 1;
         }
     }
@@ -104,15 +100,7 @@ impl<'a> Ordinary<'a> {
                 4..9 => "git.push",
                 _ => "git.fetch",
             };
-            self.plan(
-                at_ms,
-                What::Git {
-                    action,
-                    actor,
-                    repo,
-                    place: 0,
-                },
-            );
+            self.plan(at_ms, What::Git { action, actor, repo, place: 0 });
             at_ms += self.rng.between(300, 9_000) as i64;
         }
     }
@@ -120,88 +108,32 @@ impl<'a> Ordinary<'a> {
     fn workflow_run(&mut self, at_ms: i64, actor: usize, repo: usize) {
         let seed = self.rng.next();
         let started_ms = at_ms;
-        self.plan(
-            at_ms,
-            What::Run {
-                stage: Stage::Created,
-                actor,
-                repo,
-                seed,
-                started_ms,
-            },
-        );
+        self.plan(at_ms, What::Run { stage: Stage::Created, actor, repo, seed, started_ms });
         let mut at_ms = at_ms + self.rng.between(1_500, 9_000) as i64;
         for job in 0..self.rng.between(1, 4) {
-            self.plan(
-                at_ms,
-                What::Run {
-                    stage: Stage::Job(job),
-                    actor,
-                    repo,
-                    seed,
-                    started_ms,
-                },
-            );
+            self.plan(at_ms, What::Run { stage: Stage::Job(job), actor, repo, seed, started_ms });
             for checkout in 0..1 + u64::from(self.rng.percent(20)) {
                 let at_ms = at_ms + self.rng.between(4_000, 30_000) as i64;
                 self.plan(
                     at_ms,
-                    What::Checkout {
-                        repo,
-                        seed: seed ^ (1 + job + 16 * checkout) << 56,
-                    },
+                    What::Checkout { repo, seed: seed ^ (1 + job + 16 * checkout) << 56 },
                 );
             }
             at_ms += self.rng.between(1_000, 90_000) as i64;
         }
         let at_ms = at_ms + self.rng.between(45_000, 900_000) as i64;
-        self.plan(
-            at_ms,
-            What::Run {
-                stage: Stage::Completed,
-                actor,
-                repo,
-                seed,
-                started_ms,
-            },
-        );
+        self.plan(at_ms, What::Run { stage: Stage::Completed, actor, repo, seed, started_ms });
     }
 
     fn bot_pull_request(&mut self, at_ms: i64) {
-        let actor = if self.rng.percent(60) {
-            bot::DEPENDABOT
-        } else {
-            bot::RENOVATE
-        };
+        let actor = if self.rng.percent(60) { bot::DEPENDABOT } else { bot::RENOVATE };
         let (repo, seed) = (self.world.any_repo(&mut self.rng), self.rng.next());
-        self.plan(
-            at_ms,
-            What::Git {
-                action: "git.push",
-                actor,
-                repo,
-                place: 0,
-            },
-        );
-        self.web(
-            at_ms + 2_000,
-            &web::PULL_REQUEST_CREATE,
-            actor,
-            repo,
-            0,
-            seed,
-        );
+        self.plan(at_ms, What::Git { action: "git.push", actor, repo, place: 0 });
+        self.web(at_ms + 2_000, &web::PULL_REQUEST_CREATE, actor, repo, 0, seed);
         self.workflow_run(at_ms + 5_000, actor, repo);
         if self.rng.percent(25) && self.caution.allows(actor, at_ms) {
             let superseded = self.rng.next();
-            self.web(
-                at_ms + 3_000,
-                &web::PULL_REQUEST_CLOSE,
-                actor,
-                repo,
-                0,
-                superseded,
-            );
+            self.web(at_ms + 3_000, &web::PULL_REQUEST_CLOSE, actor, repo, 0, superseded);
         }
     }
 
@@ -220,50 +152,16 @@ impl<'a> Ordinary<'a> {
         }
         let fresh = self.rng.percent(6) && self.caution.allows(actor, at_ms);
         for step in 0..self.rng.between(1, 4) {
-            let action = if fresh && step == 0 {
-                "git.clone"
-            } else {
-                "git.fetch"
-            };
-            self.plan(
-                at_ms,
-                What::Git {
-                    action,
-                    actor,
-                    repo,
-                    place,
-                },
-            );
+            let action = if fresh && step == 0 { "git.clone" } else { "git.fetch" };
+            self.plan(at_ms, What::Git { action, actor, repo, place });
             at_ms += self.rng.between(30_000, 600_000) as i64;
         }
         if self.rng.percent(60) {
-            self.plan(
-                at_ms,
-                What::Git {
-                    action: "git.push",
-                    actor,
-                    repo,
-                    place,
-                },
-            );
+            self.plan(at_ms, What::Git { action: "git.push", actor, repo, place });
             let seed = self.rng.next();
             if self.rng.percent(50) {
-                self.web(
-                    at_ms + 20_000,
-                    &web::PULL_REQUEST_CREATE,
-                    actor,
-                    repo,
-                    place,
-                    seed,
-                );
-                self.web(
-                    at_ms + 25_000,
-                    &web::REVIEW_REQUEST,
-                    actor,
-                    repo,
-                    place,
-                    seed,
-                );
+                self.web(at_ms + 20_000, &web::PULL_REQUEST_CREATE, actor, repo, place, seed);
+                self.web(at_ms + 25_000, &web::REVIEW_REQUEST, actor, repo, place, seed);
             }
             if self.rng.percent(70) {
                 self.workflow_run(at_ms + 4_000, actor, repo);
@@ -335,16 +233,7 @@ impl<'a> Ordinary<'a> {
         place: usize,
         seed: u64,
     ) {
-        self.plan(
-            at_ms,
-            What::Web {
-                kind,
-                actor,
-                repo,
-                place,
-                seed,
-            },
-        );
+        self.plan(at_ms, What::Web { kind, actor, repo, place, seed });
     }
 
     /// A person for whom it is a time to work.

@@ -24,11 +24,7 @@ pub(crate) struct Credential {
 
 impl Credential {
     pub(crate) fn classic(rng: &mut Rng) -> Self {
-        Self::of(
-            rng,
-            "Personal access token (classic)",
-            "read:org,repo,workflow",
-        )
+        Self::of(rng, "Personal access token (classic)", "read:org,repo,workflow")
     }
 
     pub(super) fn of(rng: &mut Rng, kind: &'static str, scopes: &'static str) -> Self {
@@ -38,12 +34,7 @@ impl Credential {
         } else {
             2_000_000_000 + rng.below(900_000_000) as i64
         };
-        Self {
-            kind,
-            hash,
-            id,
-            scopes,
-        }
+        Self { kind, hash, id, scopes }
     }
 
     pub(super) fn of_a_person(rng: &mut Rng) -> Self {
@@ -57,21 +48,14 @@ impl Credential {
 
     /// The token's fields as events carry them.
     pub(crate) fn write(&self, line: &mut Line) {
-        line.text("hashed_token", &self.hash)
-            .text("programmatic_access_type", self.kind);
-        line.int("token_id", self.id)
-            .text("token_scopes", self.scopes);
+        line.text("hashed_token", &self.hash).text("programmatic_access_type", self.kind);
+        line.int("token_id", self.id).text("token_scopes", self.scopes);
     }
 
     fn write_with_transport(&self, line: &mut Line) {
         self.write(line);
-        let (number, name) = if self.id == 0 {
-            (2, "ssh")
-        } else {
-            (1, "http")
-        };
-        line.int("transport_protocol", number)
-            .text("transport_protocol_name", name);
+        let (number, name) = if self.id == 0 { (2, "ssh") } else { (1, "http") };
+        line.int("transport_protocol", number).text("transport_protocol_name", name);
     }
 }
 
@@ -100,11 +84,7 @@ impl Presence<'_> {
 
     pub(super) fn unattended(&self) -> Vec<u8> {
         let mut line = Line::fragment();
-        Presence {
-            address: None,
-            ..*self
-        }
-        .write_who(&mut line, true);
+        Presence { address: None, ..*self }.write_who(&mut line, true);
         line.into_fragment()
     }
 
@@ -118,19 +98,13 @@ impl Presence<'_> {
         }
         line.raw(b",\"actor_location\":{");
         if self.address.is_some() {
-            line.raw(b"\"country_code\":\"")
-                .raw(self.country.as_bytes())
-                .raw(b"\"");
+            line.raw(b"\"country_code\":\"").raw(self.country.as_bytes()).raw(b"\"");
         }
         line.raw(b"}");
         if self.class == Class::Bot {
-            line.text("external_identity_nameid", "")
-                .text("external_identity_username", "");
+            line.text("external_identity_nameid", "").text("external_identity_username", "");
         } else {
-            line.text(
-                "external_identity_nameid",
-                &format!("{}@{MAIL_DOMAIN}", self.login),
-            );
+            line.text("external_identity_nameid", &format!("{}@{MAIL_DOMAIN}", self.login));
             line.text("external_identity_username", self.login);
         }
     }

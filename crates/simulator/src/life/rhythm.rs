@@ -27,10 +27,7 @@ pub(crate) fn at_work(at_ms: i64, utc_offset: i64) -> u64 {
 
 /// The same, averaged over all countries.
 pub(crate) fn everybody_at_work(at_ms: i64) -> u64 {
-    COUNTRIES
-        .iter()
-        .map(|(_, utc_offset)| at_work(at_ms, *utc_offset))
-        .sum::<u64>()
+    COUNTRIES.iter().map(|(_, utc_offset)| at_work(at_ms, *utc_offset)).sum::<u64>()
         / COUNTRIES.len() as u64
 }
 
@@ -51,16 +48,8 @@ pub(crate) struct Quota {
 impl Quota {
     pub(crate) fn new(start_ms: i64, days: u32, events: u64) -> Self {
         let minutes = i64::from(days.max(1)) * DAY / MINUTE;
-        let weight = (0..minutes)
-            .map(|minute| weight(start_ms + minute * MINUTE))
-            .sum();
-        Self {
-            start_ms,
-            minutes,
-            events,
-            weight,
-            passed: 0,
-        }
+        let weight = (0..minutes).map(|minute| weight(start_ms + minute * MINUTE)).sum();
+        Self { start_ms, minutes, events, weight, passed: 0 }
     }
 
     pub(crate) fn minutes(&self) -> i64 {

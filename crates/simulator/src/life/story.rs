@@ -86,13 +86,8 @@ pub(crate) fn tell_all(plan: &Plan, world: &World, rng: &mut Rng) -> (Vec<Story>
         });
         told.append(&mut teller.told);
     }
-    let mut teller = Teller {
-        world,
-        rng: Rng::new(rng.next()),
-        start_ms: plan.start_ms,
-        story: None,
-        told,
-    };
+    let mut teller =
+        Teller { world, rng: Rng::new(rng.next()), start_ms: plan.start_ms, story: None, told };
     alarms::ring(&mut teller, plan);
     let mut told = teller.told;
     told.sort_by_key(|told| told.at_ms);
@@ -108,9 +103,7 @@ fn start(plan: &Plan, script: &Script) -> i64 {
     let wanted = day * DAY + hour * HOUR;
     let fits = |at_ms: i64| (plan.start_ms..=latest).contains(&at_ms);
     let candidates = [0, 1, -1, 2, -2].map(|days| wanted + days * DAY);
-    let working_day = candidates
-        .into_iter()
-        .find(|&at_ms| fits(at_ms) && !is_weekend(at_ms));
+    let working_day = candidates.into_iter().find(|&at_ms| fits(at_ms) && !is_weekend(at_ms));
     working_day
         .or(candidates.into_iter().find(|&at_ms| fits(at_ms)))
         .unwrap_or(plan.start_ms.max(latest))
@@ -130,22 +123,8 @@ pub(crate) struct Cast {
 
 impl Cast {
     pub(crate) fn presence<'a>(&'a self, user_agent: &'a str) -> Presence<'a> {
-        let Self {
-            login,
-            id,
-            class,
-            address,
-            country,
-            ..
-        } = self;
-        Presence {
-            login,
-            id: *id,
-            class: *class,
-            address: address.as_deref(),
-            country,
-            user_agent,
-        }
+        let Self { login, id, class, address, country, .. } = self;
+        Presence { login, id: *id, class: *class, address: address.as_deref(), country, user_agent }
     }
 }
 
@@ -190,16 +169,14 @@ impl Teller<'_> {
                 Some(org)
             }
             Place::Enterprise => {
-                line.text("business", ENTERPRISE)
-                    .int("business_id", ENTERPRISE_ID);
+                line.text("business", ENTERPRISE).int("business_id", ENTERPRISE_ID);
                 None
             }
         };
         line.int("created_at", at_ms)
             .text("operation_type", operation)
             .null("request_access_security_header");
-        line.text("request_category", "other")
-            .request_id(&mut self.rng);
+        line.text("request_category", "other").request_id(&mut self.rng);
         fields(&mut line);
         self.push(at_ms, org, &id, line);
     }
@@ -208,21 +185,14 @@ impl Teller<'_> {
     pub(crate) fn git(&mut self, at_ms: i64, cast: &Cast, repo: &Repo, action: &str) {
         let id = document_id(&mut self.rng);
         let mut line = Line::event(at_ms, &id, action);
-        cast.presence(cast.git)
-            .write_git(&mut line, &cast.credential);
+        cast.presence(cast.git).write_git(&mut line, &cast.credential);
         line.raw(&repo.git).request_id(&mut self.rng).raw(GIT_TAIL);
         self.push(at_ms, Some(repo.org), &id, line);
     }
 
     fn push(&mut self, at_ms: i64, org: Option<usize>, id: &[u8; 22], line: Line) {
         let document_id = id.iter().copied().map(char::from).collect();
-        self.told.push(Told {
-            at_ms,
-            org,
-            document_id,
-            json: line.close(),
-            story: self.story,
-        });
+        self.told.push(Told { at_ms, org, document_id, json: line.close(), story: self.story });
     }
 }
 

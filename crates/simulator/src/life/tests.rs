@@ -26,18 +26,10 @@ fn text<'a>(event: &'a Value, key: &str) -> &'a str {
 
 #[test]
 fn same_seed_same_bytes() {
-    let plan = Plan {
-        days: 2,
-        events: 5_000,
-        ..DENSE
-    };
+    let plan = Plan { days: 2, events: 5_000, ..DENSE };
     let life = Life::new(plan.clone());
     let first: Vec<Generated> = life.events().collect();
-    assert_eq!(
-        first,
-        life.events().collect::<Vec<_>>(),
-        "the same life told again"
-    );
+    assert_eq!(first, life.events().collect::<Vec<_>>(), "the same life told again");
     assert_eq!(
         first,
         Life::new(plan.clone()).events().collect::<Vec<_>>(),
@@ -50,11 +42,7 @@ fn same_seed_same_bytes() {
 #[test]
 fn as_many_events_as_planned_in_the_order_of_time() {
     for (days, events) in [(1, 1_000), (2, 7_777), (30, 20_000), (3, 60_000)] {
-        let life = Life::new(Plan {
-            days,
-            events,
-            ..DENSE
-        });
+        let life = Life::new(Plan { days, events, ..DENSE });
         let mut last_ms = life.plan().start_ms;
         let mut count = 0;
         for event in life.events() {
@@ -82,11 +70,7 @@ fn the_mix_and_the_size_are_those_of_a_real_log() {
         bytes += event.json.len();
         smallest = smallest.min(event.json.len());
         keys += value.as_object().unwrap().len();
-        if super::rhythm::is_weekend(event.at_ms) {
-            weekend += 1
-        } else {
-            working_day += 1
-        }
+        if super::rhythm::is_weekend(event.at_ms) { weekend += 1 } else { working_day += 1 }
     }
     let share = |part: &str| parts[part] as f64 / DENSE.events as f64;
     assert!((0.60..0.70).contains(&share("git")), "{parts:?}");
@@ -97,10 +81,7 @@ fn the_mix_and_the_size_are_those_of_a_real_log() {
     assert!(smallest > 600, "smallest {smallest}");
     let keys = keys as f64 / DENSE.events as f64;
     assert!((28.0..34.0).contains(&keys), "mean keys {keys}");
-    assert!(
-        working_day / 5 > 2 * (weekend / 2),
-        "{working_day} in five days, {weekend} in two"
-    );
+    assert!(working_day / 5 > 2 * (weekend / 2), "{working_day} in five days, {weekend} in two");
 }
 
 #[test]
@@ -176,11 +157,7 @@ fn every_action_is_in_githubs_catalogue_and_in_the_right_log() {
 #[test]
 fn stories_are_whole_even_in_a_short_life() {
     for (days, events) in [(1, 2_000), (6, 20_000), (30, 20_000)] {
-        let life = Life::new(Plan {
-            days,
-            events,
-            ..DENSE
-        });
+        let life = Life::new(Plan { days, events, ..DENSE });
         let mut seen: Vec<BTreeSet<String>> = vec![BTreeSet::new(); life.stories().len()];
         for event in life.events() {
             if let Some(story) = event.story {
@@ -190,11 +167,7 @@ fn stories_are_whole_even_in_a_short_life() {
         for (index, story) in life.stories().iter().enumerate() {
             assert_eq!(seen[index], life.document_ids(index), "{}", story.name);
             assert_eq!(seen[index].len(), story.events, "{}", story.name);
-            assert!(
-                story.events > 0 && story.first_ms >= life.plan().start_ms,
-                "{}",
-                story.name
-            );
+            assert!(story.events > 0 && story.first_ms >= life.plan().start_ms, "{}", story.name);
             assert_eq!(
                 story.expects.is_empty(),
                 story.kind == StoryKind::Lookalike,
@@ -251,27 +224,16 @@ struct Window {
 
 impl Window {
     fn new(span_ms: i64) -> Self {
-        Self {
-            span_ms,
-            recent: HashMap::new(),
-            most: HashMap::new(),
-        }
+        Self { span_ms, recent: HashMap::new(), most: HashMap::new() }
     }
 
     fn see(&mut self, key: &str, at_ms: i64, value: &str) {
         let recent = self.recent.entry(key.to_owned()).or_default();
         recent.push_back((at_ms, value.to_owned()));
-        while recent
-            .front()
-            .is_some_and(|(first, _)| at_ms - first > self.span_ms)
-        {
+        while recent.front().is_some_and(|(first, _)| at_ms - first > self.span_ms) {
             recent.pop_front();
         }
-        let distinct = recent
-            .iter()
-            .map(|(_, value)| value)
-            .collect::<HashSet<_>>()
-            .len();
+        let distinct = recent.iter().map(|(_, value)| value).collect::<HashSet<_>>().len();
         let most = self.most.entry(key.to_owned()).or_default();
         *most = distinct.max(*most);
     }
@@ -284,10 +246,7 @@ impl Window {
 /// The thresholds that detections put on people, measured over everything that belongs to no campaign.
 #[test]
 fn ordinary_life_and_lookalikes_stay_below_every_threshold() {
-    let life = Life::new(Plan {
-        events: 200_000,
-        ..DENSE
-    });
+    let life = Life::new(Plan { events: 200_000, ..DENSE });
     let lists = life.lists();
     let listed = |actor: &str| {
         let of = |name: &str| lists[name].iter().any(|listed| listed == actor);
@@ -295,28 +254,16 @@ fn ordinary_life_and_lookalikes_stay_below_every_threshold() {
     };
     let mut by_user = Window::new(30 * MINUTE);
     let mut by_token = Window::new(5 * MINUTE);
-    let (mut zips, mut closed, mut destroyed) = (
-        Window::new(30 * MINUTE),
-        Window::new(8 * MINUTE),
-        Window::new(30 * MINUTE),
-    );
-    let (mut created, mut dismissed, mut rejected) = (
-        Window::new(HOUR),
-        Window::new(10 * MINUTE),
-        Window::new(8 * MINUTE),
-    );
+    let (mut zips, mut closed, mut destroyed) =
+        (Window::new(30 * MINUTE), Window::new(8 * MINUTE), Window::new(30 * MINUTE));
+    let (mut created, mut dismissed, mut rejected) =
+        (Window::new(HOUR), Window::new(10 * MINUTE), Window::new(8 * MINUTE));
     let campaign = |event: &Generated| {
-        event
-            .story
-            .is_some_and(|story| life.stories()[story].kind == StoryKind::Campaign)
+        event.story.is_some_and(|story| life.stories()[story].kind == StoryKind::Campaign)
     };
     for event in life.events().filter(|event| !campaign(event)) {
         let value = parsed(&event);
-        let (actor, at_ms, id) = (
-            text(&value, "actor"),
-            event.at_ms,
-            text(&value, "_document_id"),
-        );
+        let (actor, at_ms, id) = (text(&value, "actor"), event.at_ms, text(&value, "_document_id"));
         match text(&value, "action") {
             "git.clone" if !listed(actor) && value["repository_public"] == false => {
                 by_user.see(actor, at_ms, text(&value, "repo"));
@@ -333,42 +280,14 @@ fn ordinary_life_and_lookalikes_stay_below_every_threshold() {
             _ => {}
         }
     }
-    assert!(
-        (1..=5).contains(&by_user.most()),
-        "clones by a person: {}",
-        by_user.most()
-    );
-    assert!(
-        (1..10).contains(&by_token.most()),
-        "clones by a token: {}",
-        by_token.most()
-    );
+    assert!((1..=5).contains(&by_user.most()), "clones by a person: {}", by_user.most());
+    assert!((1..10).contains(&by_token.most()), "clones by a token: {}", by_token.most());
     assert!((1..=5).contains(&zips.most()), "archives: {}", zips.most());
-    assert!(
-        (1..10).contains(&closed.most()),
-        "pull requests closed: {}",
-        closed.most()
-    );
-    assert!(
-        (1..3).contains(&destroyed.most()),
-        "repositories destroyed: {}",
-        destroyed.most()
-    );
-    assert_eq!(
-        created.most(),
-        1,
-        "repositories created by one person within an hour"
-    );
-    assert!(
-        (1..5).contains(&dismissed.most()),
-        "alerts dismissed: {}",
-        dismissed.most()
-    );
-    assert!(
-        (1..5).contains(&rejected.most()),
-        "pushes rejected: {}",
-        rejected.most()
-    );
+    assert!((1..10).contains(&closed.most()), "pull requests closed: {}", closed.most());
+    assert!((1..3).contains(&destroyed.most()), "repositories destroyed: {}", destroyed.most());
+    assert_eq!(created.most(), 1, "repositories created by one person within an hour");
+    assert!((1..5).contains(&dismissed.most()), "alerts dismissed: {}", dismissed.most());
+    assert!((1..5).contains(&rejected.most()), "pushes rejected: {}", rejected.most());
 }
 
 /// Acts that detections of high or critical severity name, each alone worth a look.
@@ -416,10 +335,7 @@ const ALARMING: [&str; 39] = [
 
 #[test]
 fn only_two_alarming_acts_belong_to_no_campaign() {
-    let life = Life::new(Plan {
-        events: 200_000,
-        ..DENSE
-    });
+    let life = Life::new(Plan { events: 200_000, ..DENSE });
     let mut alarms = Vec::new();
     let mut in_campaigns = 0;
     for event in life.events() {
@@ -449,23 +365,13 @@ fn the_stolen_token_clones_faster_than_any_threshold() {
         .iter()
         .position(|story| story.name == "token-stolen-repositories-cloned")
         .unwrap();
-    let (mut by_token, mut by_user, mut repos) = (
-        Window::new(5 * MINUTE),
-        Window::new(30 * MINUTE),
-        HashSet::new(),
-    );
+    let (mut by_token, mut by_user, mut repos) =
+        (Window::new(5 * MINUTE), Window::new(30 * MINUTE), HashSet::new());
     for event in life.events().filter(|event| event.story == Some(index)) {
         let value = parsed(&event);
         assert_eq!(value["repository_public"], false);
-        assert_eq!(
-            value["programmatic_access_type"],
-            "Personal access token (classic)"
-        );
-        by_token.see(
-            text(&value, "hashed_token"),
-            event.at_ms,
-            text(&value, "repo"),
-        );
+        assert_eq!(value["programmatic_access_type"], "Personal access token (classic)");
+        by_token.see(text(&value, "hashed_token"), event.at_ms, text(&value, "repo"));
         by_user.see(text(&value, "actor"), event.at_ms, text(&value, "repo"));
         repos.insert(text(&value, "repo").to_owned());
     }

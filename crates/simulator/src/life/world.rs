@@ -47,9 +47,7 @@ impl Repo {
 
     /// The name without its owner.
     pub(crate) fn short_name(&self) -> &str {
-        self.name
-            .split_once('/')
-            .map_or(&self.name, |(_, name)| name)
+        self.name.split_once('/').map_or(&self.name, |(_, name)| name)
     }
 }
 
@@ -103,31 +101,20 @@ const BOTS: [&str; 10] = [
 ];
 
 /// Accounts of programs: what `machine_users` lists.
-pub(crate) const MACHINES: [&str; 5] = [
-    "octo-ci",
-    "octo-deploy",
-    "octo-mirror",
-    "octo-gitops",
-    "octo-indexer",
-];
+pub(crate) const MACHINES: [&str; 5] =
+    ["octo-ci", "octo-deploy", "octo-mirror", "octo-gitops", "octo-indexer"];
 
 impl World {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        let orgs = ["octo-shop", "octo-data", "octo-platform"]
-            .iter()
-            .enumerate()
-            .map(|(index, name)| {
+        let orgs =
+            ["octo-shop", "octo-data", "octo-platform"].iter().enumerate().map(|(index, name)| {
                 let id = 80_307_827 + 1_913 * index as i64;
                 let mut web = Line::fragment();
                 web.text("business", ENTERPRISE)
                     .int("business_id", ENTERPRISE_ID)
                     .text("org", name)
                     .int("org_id", id);
-                Org {
-                    name: Arc::from(*name),
-                    id,
-                    web: web.into_fragment(),
-                }
+                Org { name: Arc::from(*name), id, web: web.into_fragment() }
             });
         let orgs: Vec<Org> = orgs.collect();
         let mut repos = Vec::with_capacity(DOMAINS.len() * KINDS.len());
@@ -141,38 +128,18 @@ impl World {
                     _ => "private",
                 };
                 let id = 383_000_000 + 1_009 * repos.len() as i64 + rng.below(1_000) as i64;
-                repos.push(repo(
-                    &orgs,
-                    org,
-                    &format!("{domain}-{kind}"),
-                    id,
-                    visibility,
-                ));
+                repos.push(repo(&orgs, org, &format!("{domain}-{kind}"), id, visibility));
             }
         }
-        let mut world = Self {
-            orgs,
-            repos,
-            actors: Vec::with_capacity(PEOPLE + 16),
-        };
+        let mut world = Self { orgs, repos, actors: Vec::with_capacity(PEOPLE + 16) };
         for index in 0..PEOPLE {
             world.actors.push(person(rng, index));
         }
         for (index, login) in BOTS.iter().enumerate() {
-            world.actors.push(program(
-                rng,
-                login,
-                41_898_282 + 7_919 * index as i64,
-                Class::Bot,
-            ));
+            world.actors.push(program(rng, login, 41_898_282 + 7_919 * index as i64, Class::Bot));
         }
         for (index, login) in MACHINES.iter().enumerate() {
-            world.actors.push(program(
-                rng,
-                login,
-                72_500_100 + 311 * index as i64,
-                Class::Machine,
-            ));
+            world.actors.push(program(rng, login, 72_500_100 + 311 * index as i64, Class::Machine));
         }
         world
     }
@@ -221,20 +188,9 @@ pub(crate) fn repo(
         .int("repo_id", id)
         .flag("public_repo", visibility == "public");
     let mut git = Line::fragment();
-    git.raw(&orgs[org].web)
-        .text("repo", &name)
-        .int("repo_id", id)
-        .text("repository", &name);
-    git.int("repository_id", id)
-        .flag("repository_public", visibility == "public");
-    Repo {
-        org,
-        name,
-        id,
-        visibility,
-        web: web.into_fragment(),
-        git: git.into_fragment(),
-    }
+    git.raw(&orgs[org].web).text("repo", &name).int("repo_id", id).text("repository", &name);
+    git.int("repository_id", id).flag("repository_public", visibility == "public");
+    Repo { org, name, id, visibility, web: web.into_fragment(), git: git.into_fragment() }
 }
 
 fn person(rng: &mut Rng, index: usize) -> Actor {
@@ -249,12 +205,7 @@ fn person(rng: &mut Rng, index: usize) -> Actor {
     let id = PEOPLE_FROM_ID + 4_211 * index as i64;
     let office = format!("198.51.100.{}", 10 + team);
     let home = if rng.percent(20) {
-        format!(
-            "2001:db8:{:x}:{:x}::{:x}",
-            0x1000 + index,
-            rng.below(65_536),
-            rng.below(65_536)
-        )
+        format!("2001:db8:{:x}:{:x}::{:x}", 0x1000 + index, rng.below(65_536), rng.below(65_536))
     } else {
         format!("198.18.{}.{}", index, 1 + rng.below(254))
     };
@@ -263,14 +214,8 @@ fn person(rng: &mut Rng, index: usize) -> Actor {
     let credential = Credential::of_a_person(rng);
     let at = |address: &str, user_agent: &str, git: bool| {
         let address = Some(address);
-        let presence = Presence {
-            login: &login,
-            id,
-            class: Class::Person,
-            address,
-            country,
-            user_agent,
-        };
+        let presence =
+            Presence { login: &login, id, class: Class::Person, address, country, user_agent };
         let mut line = Line::fragment();
         if git {
             presence.write_git(&mut line, &credential)
@@ -290,15 +235,7 @@ fn person(rng: &mut Rng, index: usize) -> Actor {
         user_agent: "",
     }
     .unattended();
-    Actor {
-        login,
-        id,
-        team,
-        utc_offset,
-        web,
-        git,
-        unattended,
-    }
+    Actor { login, id, team, utc_offset, web, git, unattended }
 }
 
 fn program(rng: &mut Rng, login: &str, id: i64, class: Class) -> Actor {
@@ -308,14 +245,7 @@ fn program(rng: &mut Rng, login: &str, id: i64, class: Class) -> Actor {
         Class::Bot => Credential::of(rng, "GitHub App server-to-server token", ""),
         _ => Credential::classic(rng),
     };
-    let presence = |user_agent| Presence {
-        login,
-        id,
-        class,
-        address,
-        country: "US",
-        user_agent,
-    };
+    let presence = |user_agent| Presence { login, id, class, address, country: "US", user_agent };
     let mut web = Line::fragment();
     presence("octo-automation/4.2 (+https://automation.octo-corp.example)").write_web(&mut web);
     credential.write(&mut web);
@@ -329,19 +259,8 @@ fn program(rng: &mut Rng, login: &str, id: i64, class: Class) -> Actor {
     } else {
         presence("git/2.47.3").write_git(&mut git, &credential);
     }
-    let (web, git, unattended) = (
-        web.into_fragment(),
-        git.into_fragment(),
-        presence("").unattended(),
-    );
+    let (web, git, unattended) =
+        (web.into_fragment(), git.into_fragment(), presence("").unattended());
     let (web, git) = ([web.clone(), web], [git.clone(), git]);
-    Actor {
-        login: login.to_owned(),
-        id,
-        team: 0,
-        utc_offset: 0,
-        web,
-        git,
-        unattended,
-    }
+    Actor { login: login.to_owned(), id, team: 0, utc_offset: 0, web, git, unattended }
 }

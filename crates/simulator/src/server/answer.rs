@@ -20,10 +20,7 @@ impl Answer {
         let mut response = Response::new(body.into());
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self(response).with(
-            header::CONTENT_TYPE.as_str(),
-            "application/json; charset=utf-8",
-        )
+        Self(response).with(header::CONTENT_TYPE.as_str(), "application/json; charset=utf-8")
     }
 
     pub(crate) fn json(status: u16, body: &Value) -> Self {
@@ -45,10 +42,9 @@ impl Answer {
 
     /// Sets a header; a value that HTTP does not allow is left out.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        {
             self.0.headers_mut().insert(name, value);
         }
         self
@@ -73,10 +69,7 @@ impl Answer {
 
     /// Sends what is given, then breaks the connection.
     pub(crate) fn aborted(start: Bytes) -> Self {
-        let stream = Broken {
-            start: Some(start),
-            has_waited: false,
-        };
+        let stream = Broken { start: Some(start), has_waited: false };
         Self::new(200, Body::from_stream(stream))
     }
 }

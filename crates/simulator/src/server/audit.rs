@@ -43,13 +43,8 @@ impl Request<'_> {
         if !allowed || fault == Some(Fault::RateLimited) {
             let status = self.state.settings.rate_limit_status;
             let message = format!("API rate limit exceeded for user {}.", self.token.login);
-            return self.with_limits(
-                Answer::error(status, &message),
-                Rate {
-                    used: rate.limit,
-                    ..rate
-                },
-            );
+            return self
+                .with_limits(Answer::error(status, &message), Rate { used: rate.limit, ..rate });
         }
         let answer = self.page(fault.as_ref());
         self.with_limits(answer, rate)
@@ -82,10 +77,7 @@ impl Request<'_> {
             Fault::Html => Some(Answer::html()),
             Fault::Huge(bytes) => Some(Answer::huge(*bytes)),
             Fault::Empty => Some(Answer::new(200, "[]")),
-            Fault::SecondaryLimit {
-                status,
-                retry_after,
-            } => {
+            Fault::SecondaryLimit { status, retry_after } => {
                 let answer = Answer::error(
                     *status,
                     "You have exceeded a secondary rate limit. Please wait a few minutes.",
@@ -107,18 +99,13 @@ impl Request<'_> {
             .with("x-ratelimit-limit", &rate.limit.to_string())
             .with("x-ratelimit-remaining", &rate.remaining().to_string())
             .with("x-ratelimit-used", &rate.used.to_string())
-            .with(
-                "x-ratelimit-reset",
-                &rate.reset_ms.div_euclid(1000).to_string(),
-            )
+            .with("x-ratelimit-reset", &rate.reset_ms.div_euclid(1000).to_string())
             .with("x-ratelimit-resource", "audit_log")
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| value.as_str())
-            .filter(|value| !value.is_empty())
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
     fn page(&self, fault: Option<&Fault>) -> Answer {
@@ -132,10 +119,7 @@ impl Request<'_> {
             Some("all") => Include::All,
             Some(other) => return Answer::invalid(&format!("`include` cannot be `{other}`.")),
         };
-        let size = self
-            .parameter("per_page")
-            .and_then(|size| size.parse().ok())
-            .unwrap_or(30);
+        let size = self.parameter("per_page").and_then(|size| size.parse().ok()).unwrap_or(30);
         let size: usize = std::cmp::Ord::clamp(size, 1, self.state.settings.page_limit);
         let org;
         let log = match &self.owner {
@@ -182,20 +166,12 @@ impl Request<'_> {
         let kept = self.kept_parameters(&["after", "before"]);
         let link = |after: &str, before: &str, rel: &str| {
             let (after, before) = (encode(after), encode(before));
-            let kept = if kept.is_empty() {
-                String::new()
-            } else {
-                format!("{kept}&")
-            };
+            let kept = if kept.is_empty() { String::new() } else { format!("{kept}&") };
             format!("<{base}{path}?{kept}after={after}&before={before}>; rel=\"{rel}\"")
         };
         let mut links = Vec::new();
         if let (Some(Fault::LoopPages), _) = (fault, ()) {
-            links.push(link(
-                self.parameter("after").unwrap_or_default(),
-                "",
-                "next",
-            ));
+            links.push(link(self.parameter("after").unwrap_or_default(), "", "next"));
         } else if let (true, Some(last)) = (page.has_next, &page.last) {
             links.push(link(&cursor::encode(last), "", "next"));
         }
@@ -208,11 +184,7 @@ impl Request<'_> {
 
     /// A page by number, with `last`, as GHES answers.
     fn numbered(&self, query: &Query<'_>, size: usize, fault: Option<&Fault>) -> Answer {
-        let number = self
-            .parameter("page")
-            .and_then(|page| page.parse().ok())
-            .unwrap_or(1)
-            .max(1);
+        let number = self.parameter("page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1);
         let (events, total) = self.state.inner().store.numbered(query, number, size);
         let last = total.div_ceil(size).max(1);
         let kept = self.kept_parameters(&["page", "after", "before"]);
@@ -221,20 +193,12 @@ impl Request<'_> {
             _ => self.state.url.clone(),
         };
         let link = |page: usize, rel: &str| {
-            let kept = if kept.is_empty() {
-                String::new()
-            } else {
-                format!("{kept}&")
-            };
+            let kept = if kept.is_empty() { String::new() } else { format!("{kept}&") };
             format!("<{base}{}?{kept}page={page}>; rel=\"{rel}\"", self.path)
         };
         let mut links = Vec::new();
         if number < last || fault == Some(&Fault::LoopPages) {
-            let next = if fault == Some(&Fault::LoopPages) {
-                number
-            } else {
-                number + 1
-            };
+            let next = if fault == Some(&Fault::LoopPages) { number } else { number + 1 };
             links.extend([link(next, "next"), link(last, "last")]);
         }
         if number > 1 {
@@ -244,10 +208,7 @@ impl Request<'_> {
     }
 
     fn kept_parameters(&self, without: &[&str]) -> String {
-        let kept = self
-            .parameters
-            .iter()
-            .filter(|(name, _)| !without.contains(&name.as_str()));
+        let kept = self.parameters.iter().filter(|(name, _)| !without.contains(&name.as_str()));
         kept.map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect::<Vec<_>>()
             .join("&")
@@ -267,9 +228,5 @@ fn finish(events: &[bytes::Bytes], links: &str, fault: Option<&Fault>) -> Answer
         }
         _ => Answer::new(200, body),
     };
-    if links.is_empty() {
-        answer
-    } else {
-        answer.with("link", links)
-    }
+    if links.is_empty() { answer } else { answer.with("link", links) }
 }

@@ -15,10 +15,7 @@ pub(crate) fn encode((at_ms, id): &Key) -> String {
 pub(crate) fn decode(cursor: &str) -> Option<Key> {
     let text = String::from_utf8(STANDARD.decode(cursor).ok()?).ok()?;
     let (time, id) = text.split_once('|')?;
-    let at_ms = time
-        .parse::<f64>()
-        .ok()
-        .filter(|time| time.is_finite() && time.abs() < 9e15)?;
+    let at_ms = time.parse::<f64>().ok().filter(|time| time.is_finite() && time.abs() < 9e15)?;
     Some((at_ms.round() as i64, id.to_owned()))
 }
 
@@ -45,15 +42,9 @@ mod tests {
 
     #[test]
     fn every_time_comes_back() {
-        for at_ms in [
-            0,
-            1,
-            10,
-            1_000_000_000_000,
-            1_793_491_200_000,
-            1_793_491_200_001,
-            253_402_300_799_999,
-        ] {
+        for at_ms in
+            [0, 1, 10, 1_000_000_000_000, 1_793_491_200_000, 1_793_491_200_001, 253_402_300_799_999]
+        {
             let key = (at_ms, "x|y".to_owned());
             assert_eq!(decode(&encode(&key)), Some(key));
         }

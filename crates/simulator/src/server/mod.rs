@@ -50,12 +50,7 @@ impl Simulator {
             // A listener error ends the server; whoever talks to it sees the connection refused.
             let _ = server.with_graceful_shutdown(stopped).await;
         });
-        Ok(Self {
-            state,
-            _guard: stop.clone().drop_guard(),
-            stop,
-            serving,
-        })
+        Ok(Self { state, _guard: stop.clone().drop_guard(), stop, serving })
     }
 
     /// Base of all REST paths, without a slash at its end (GHES: with `/api/v3`).
@@ -93,15 +88,8 @@ impl Simulator {
 
     fn add_one(&self, index: usize, json: Bytes, enterprise_only: bool) -> Result<(), Error> {
         let json = odd::twist(&json, self.state.settings.odd_per_mille).map_or(json, Bytes::from);
-        let added = self
-            .state
-            .inner()
-            .store
-            .add(json, enterprise_only, self.state.lateness());
-        added.map_err(|reason| Error::Event {
-            number: index + 1,
-            reason,
-        })
+        let added = self.state.inner().store.add(json, enterprise_only, self.state.lateness());
+        added.map_err(|reason| Error::Event { number: index + 1, reason })
     }
 
     /// How many distinct events the log holds, seen or not.

@@ -52,9 +52,8 @@ impl Phrase {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut phrase = Self::default();
         for word in words(text) {
-            let (negated, word) = word
-                .strip_prefix('-')
-                .map_or((false, word.as_str()), |rest| (true, rest));
+            let (negated, word) =
+                word.strip_prefix('-').map_or((false, word.as_str()), |rest| (true, rest));
             let Some((name, value)) = word.split_once(':') else {
                 continue;
             };
@@ -66,11 +65,7 @@ impl Phrase {
                     .ok_or_else(|| format!("`{value}` is not a date or range of dates."))?;
                 phrase.created.push((negated, from, to));
             } else {
-                phrase.terms.push(Term {
-                    negated,
-                    name: name.to_owned(),
-                    value: value.to_owned(),
-                });
+                phrase.terms.push(Term { negated, name: name.to_owned(), value: value.to_owned() });
             }
         }
         Ok(phrase)
@@ -91,10 +86,7 @@ impl Phrase {
 
     /// Whether an event of that time passes, its body being parsed only where a condition needs it.
     pub(crate) fn matches(&self, at_ms: i64, body: &[u8]) -> bool {
-        if self
-            .created
-            .iter()
-            .any(|(negated, from, to)| (*from..=*to).contains(&at_ms) == *negated)
+        if self.created.iter().any(|(negated, from, to)| (*from..=*to).contains(&at_ms) == *negated)
         {
             return false;
         }
@@ -104,9 +96,7 @@ impl Phrase {
         let Ok(event) = serde_json::from_slice::<Value>(body) else {
             return false;
         };
-        self.terms
-            .iter()
-            .all(|term| term.holds(&event) != term.negated)
+        self.terms.iter().all(|term| term.holds(&event) != term.negated)
     }
 }
 
@@ -117,9 +107,7 @@ impl Term {
             "action" => {
                 let action = text(&event["action"]);
                 action == self.value
-                    || action
-                        .strip_prefix(&self.value)
-                        .is_some_and(|rest| rest.starts_with('.'))
+                    || action.strip_prefix(&self.value).is_some_and(|rest| rest.starts_with('.'))
             }
             "repo" | "repository" => is("repo") || is("repository"),
             "operation" => is("operation_type"),
@@ -136,9 +124,9 @@ impl Term {
             }
             "oauth_app_id" => is("oauth_application_id"),
             "org" => match &event["org"] {
-                Value::Array(orgs) => orgs
-                    .iter()
-                    .any(|org| text(org).eq_ignore_ascii_case(&self.value)),
+                Value::Array(orgs) => {
+                    orgs.iter().any(|org| text(org).eq_ignore_ascii_case(&self.value))
+                }
                 _ => is("org"),
             },
             name => is(name),
@@ -176,19 +164,12 @@ fn words(text: &str) -> Vec<String> {
 /// The inclusive range of milliseconds that one `created:` value stands for.
 fn created(value: &str) -> Option<(i64, i64)> {
     if let Some((from, to)) = value.split_once("..") {
-        let low = if from == "*" {
-            i64::MIN
-        } else {
-            moment(from)?.0
-        };
+        let low = if from == "*" { i64::MIN } else { moment(from)?.0 };
         let high = if to == "*" { i64::MAX } else { moment(to)?.1 };
         return Some((low, high));
     }
     for (sign, bounds) in [
-        (
-            ">=",
-            (|(from, _)| (from, i64::MAX)) as fn((i64, i64)) -> (i64, i64),
-        ),
+        (">=", (|(from, _)| (from, i64::MAX)) as fn((i64, i64)) -> (i64, i64)),
         ("<=", |(_, to)| (i64::MIN, to)),
         (">", |(_, to)| (to.saturating_add(1), i64::MAX)),
         ("<", |(from, _)| (i64::MIN, from.saturating_sub(1))),
@@ -205,19 +186,10 @@ fn moment(text: &str) -> Option<(i64, i64)> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         let at_ms = time.as_millisecond();
         // A time with a fraction is that millisecond, one without stands for its whole second.
-        return Some((
-            at_ms,
-            if text.contains('.') {
-                at_ms
-            } else {
-                at_ms + 999
-            },
-        ));
+        return Some((at_ms, if text.contains('.') { at_ms } else { at_ms + 999 }));
     }
-    let is_date = text.len() == 10
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'-');
+    let is_date =
+        text.len() == 10 && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
     let midnight = is_date.then(|| format!("{text}T00:00:00Z"))?;
     let from = midnight.parse::<jiff::Timestamp>().ok()?.as_millisecond();
     Some((from, from + DAY_MS - 1))
@@ -243,17 +215,11 @@ mod tests {
             ("-action:team", false),
             ("action:team.create actor:octocat", true),
             ("action:team.create actor:hubot", false),
-            (
-                "-actor:hubot user:mona repo:octo/app org:octo operation:create",
-                true,
-            ),
+            ("-actor:hubot user:mona repo:octo/app org:octo operation:create", true),
             ("country_code:de ip:192.0.2.7 org_id:7", true),
             ("country:\"germany\"", true),
             ("country_code:US", false),
-            (
-                "hashed_token:\"kTA8HWSeg2rNxFZdyljGxJMlVYrFypjTOu/1bnNfyFc\"",
-                true,
-            ),
+            ("hashed_token:\"kTA8HWSeg2rNxFZdyljGxJMlVYrFypjTOu/1bnNfyFc\"", true),
             ("created:2026-11-01", true),
             ("created:2026-11-02", false),
             ("-created:2026-11-01", false),
@@ -276,11 +242,7 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
-        assert!(
-            Phrase::parse("colour:red")
-                .unwrap_err()
-                .contains("`colour`")
-        );
+        assert!(Phrase::parse("colour:red").unwrap_err().contains("`colour`"));
         for bad in [
             "created:yesterday",
             "created:",

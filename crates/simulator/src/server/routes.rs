@@ -22,14 +22,7 @@ async fn serve(Shared(state): Shared<Arc<State>>, request: Request) -> Response<
     // A query that cannot be read is none, as GitHub treats it.
     let parameters =
         Query::try_from_uri(request.uri()).map_or_else(|_| Vec::new(), |Query(pairs)| pairs);
-    let answer = answer(
-        &state,
-        request.method(),
-        &path,
-        parameters,
-        request.headers(),
-    )
-    .await;
+    let answer = answer(&state, request.method(), &path, parameters, request.headers()).await;
     let status = answer.0.status().as_u16();
     *state.inner().counters.entry((path, status)).or_default() += 1;
     let answer = answer.with("x-github-media-type", "github.v3; format=json");
@@ -47,12 +40,7 @@ async fn answer(
     parameters: Vec<(String, String)>,
     headers: &HeaderMap,
 ) -> Answer {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    };
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if text(header::USER_AGENT).is_empty() {
         let message = "Request forbidden by administrative rules. Please make sure your request has a User-Agent header.";
         return Answer::error(403, message);
@@ -75,12 +63,10 @@ async fn answer(
         );
     }
     let authorization = text(header::AUTHORIZATION);
-    let value = authorization
-        .split_once(' ')
-        .map_or("", |(scheme, value)| match scheme {
-            "Bearer" | "bearer" | "token" => value.trim(),
-            _ => "",
-        });
+    let value = authorization.split_once(' ').map_or("", |(scheme, value)| match scheme {
+        "Bearer" | "bearer" | "token" => value.trim(),
+        _ => "",
+    });
     if value.is_empty() {
         return Answer::error(401, "Requires authentication");
     }
@@ -110,28 +96,20 @@ async fn authorized(
             let body = json!({"login": token.login, "id": 61_000_001, "type": "User", "site_admin": false});
             core(Answer::json(200, &body))
         }
-        ["orgs", org] => match find_org(state, org) {
-            Some(Owner::Org(login, id)) => {
-                let body = json!({"login": login, "id": id, "description": null, "plan": {"name": "enterprise"}});
-                core(Answer::json(200, &body).with(
-                    "x-accepted-oauth-scopes",
-                    "admin:org, read:org, repo, user, write:org",
-                ))
-            }
-            _ => not_found(),
-        },
-        [kind, name, "audit-log"] => match find_owner(state, kind, name) {
-            Some(owner) => {
-                audit::Request {
-                    state,
-                    token,
-                    owner,
-                    path,
-                    parameters,
+        ["orgs", org] => {
+            match find_org(state, org) {
+                Some(Owner::Org(login, id)) => {
+                    let body = json!({"login": login, "id": id, "description": null, "plan": {"name": "enterprise"}});
+                    core(Answer::json(200, &body).with(
+                        "x-accepted-oauth-scopes",
+                        "admin:org, read:org, repo, user, write:org",
+                    ))
                 }
-                .answer()
-                .await
+                _ => not_found(),
             }
+        }
+        [kind, name, "audit-log"] => match find_owner(state, kind, name) {
+            Some(owner) => audit::Request { state, token, owner, path, parameters }.answer().await,
             None => not_found(),
         },
         _ => not_found(),
@@ -154,19 +132,14 @@ fn find_owner(state: &State, kind: &str, name: &str) -> Option<Owner> {
 }
 
 fn find_org(state: &State, name: &str) -> Option<Owner> {
-    let (login, id) = state
-        .settings
-        .orgs
-        .iter()
-        .find(|(login, _)| login.eq_ignore_ascii_case(name))?;
+    let (login, id) =
+        state.settings.orgs.iter().find(|(login, _)| login.eq_ignore_ascii_case(name))?;
     Some(Owner::Org(login.clone(), *id))
 }
 
 fn strip_base<'a>(state: &State, path: &'a str) -> Option<&'a str> {
     match state.settings.ghes {
-        Some(_) => path
-            .strip_prefix("/api/v3")
-            .filter(|rest| rest.starts_with('/')),
+        Some(_) => path.strip_prefix("/api/v3").filter(|rest| rest.starts_with('/')),
         None => Some(path),
     }
 }

@@ -69,18 +69,12 @@ pub struct Settings {
 impl Default for Settings {
     /// Enterprise and organizations of [`crate::Life`], one token `ghp_simulator`, GitHub's limits, the real time.
     fn default() -> Self {
-        let life = crate::Life::new(crate::Plan {
-            events: 0,
-            stories: false,
-            ..crate::Plan::default()
-        });
+        let life =
+            crate::Life::new(crate::Plan { events: 0, stories: false, ..crate::Plan::default() });
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             enterprise: (life.enterprise().to_owned(), life.enterprise_id()),
-            orgs: life
-                .orgs()
-                .map(|(name, id)| (name.to_string(), id))
-                .collect(),
+            orgs: life.orgs().map(|(name, id)| (name.to_string(), id)).collect(),
             tokens: vec![Token::new("ghp_simulator")],
             clock: Clock::real(),
             rate_limit: 1750,

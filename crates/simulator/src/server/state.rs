@@ -43,11 +43,7 @@ impl Rate {
 
 impl State {
     pub(crate) fn new(settings: Settings, url: String) -> Self {
-        Self {
-            settings,
-            url,
-            inner: Mutex::default(),
-        }
+        Self { settings, url, inner: Mutex::default() }
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -60,17 +56,11 @@ impl State {
     }
 
     pub(crate) fn lateness(&self) -> Lateness {
-        Lateness {
-            per_mille: self.settings.late_per_mille,
-            by: self.settings.late_by,
-        }
+        Lateness { per_mille: self.settings.late_per_mille, by: self.settings.late_by }
     }
 
     pub(crate) fn token(&self, value: &str) -> Option<&Token> {
-        self.settings
-            .tokens
-            .iter()
-            .find(|token| token.value == value)
+        self.settings.tokens.iter().find(|token| token.value == value)
     }
 
     /// Whether too many wrong tokens came lately.
@@ -94,11 +84,7 @@ impl State {
     pub(crate) fn rate(&self, token: &str, requests: u64) -> (Rate, bool) {
         let (now_ms, limit) = (self.now_ms(), self.settings.rate_limit);
         let mut inner = self.inner();
-        let fresh = Rate {
-            limit,
-            used: 0,
-            reset_ms: now_ms + HOUR_MS,
-        };
+        let fresh = Rate { limit, used: 0, reset_ms: now_ms + HOUR_MS };
         let rate = inner.rates.entry(token.to_owned()).or_insert(fresh);
         if rate.reset_ms <= now_ms {
             *rate = fresh;
@@ -115,10 +101,7 @@ impl State {
         let mut inner = self.inner();
         inner.audit_requests += 1;
         let number = inner.audit_requests;
-        inner
-            .scripted
-            .remove(&number)
-            .or_else(|| inner.lasting.clone())
+        inner.scripted.remove(&number).or_else(|| inner.lasting.clone())
     }
 }
 
@@ -128,13 +111,8 @@ impl Inner {
     }
 
     pub(crate) fn script_next(&mut self, fault: Fault) {
-        let after_scripted = self
-            .scripted
-            .keys()
-            .next_back()
-            .map_or(0, |number| number + 1);
-        self.scripted
-            .insert(after_scripted.max(self.audit_requests + 1), fault);
+        let after_scripted = self.scripted.keys().next_back().map_or(0, |number| number + 1);
+        self.scripted.insert(after_scripted.max(self.audit_requests + 1), fault);
     }
 
     pub(crate) fn last(&mut self, fault: Option<Fault>) {

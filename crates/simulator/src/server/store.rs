@@ -112,19 +112,14 @@ impl Store {
         let orgs = match head.org {
             _ if enterprise_only => Vec::new(),
             Some(Value::String(org)) => vec![org.to_lowercase()],
-            Some(Value::Array(orgs)) => orgs
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_lowercase)
-                .collect(),
+            Some(Value::Array(orgs)) => {
+                orgs.iter().filter_map(Value::as_str).map(str::to_lowercase).collect()
+            }
             _ => Vec::new(),
         };
         let is_late = mix(fold(id.as_bytes()) ^ 1) % 1000 < late.per_mille;
-        let delay = if is_late {
-            i64::try_from(late.by.as_millis()).unwrap_or(i64::MAX)
-        } else {
-            0
-        };
+        let delay =
+            if is_late { i64::try_from(late.by.as_millis()).unwrap_or(i64::MAX) } else { 0 };
         let entry = Entry {
             is_git: head.action.starts_with("git."),
             visible_ms: head.at_ms.saturating_add(delay),
@@ -165,10 +160,7 @@ impl Store {
         page.first = keys.first().map(|key| (*key).clone());
         page.last = keys.last().map(|key| (*key).clone());
         if let (At::After(_), Some(first)) = (at, &page.first) {
-            page.has_previous = self
-                .walk(query, !query.ascending, Some(first))
-                .next()
-                .is_some();
+            page.has_previous = self.walk(query, !query.ascending, Some(first)).next().is_some();
         }
         page
     }
@@ -180,14 +172,9 @@ impl Store {
         number: usize,
         size: usize,
     ) -> (Vec<Bytes>, usize) {
-        let all: Vec<&Entry> = self
-            .walk(query, query.ascending, None)
-            .map(|(_, entry)| entry)
-            .collect();
-        let page = all
-            .iter()
-            .skip((number.max(1) - 1).saturating_mul(size))
-            .take(size);
+        let all: Vec<&Entry> =
+            self.walk(query, query.ascending, None).map(|(_, entry)| entry).collect();
+        let page = all.iter().skip((number.max(1) - 1).saturating_mul(size)).take(size);
         (page.map(|entry| entry.body.clone()).collect(), all.len())
     }
 
@@ -198,11 +185,7 @@ impl Store {
         forward: bool,
         from: Option<&Key>,
     ) -> Box<dyn Iterator<Item = (&'a Key, &'a Entry)> + 'a> {
-        let window = if query.phrase.has_created() {
-            WEB_KEPT_MS
-        } else {
-            DEFAULT_WINDOW_MS
-        };
+        let window = if query.phrase.has_created() { WEB_KEPT_MS } else { DEFAULT_WINDOW_MS };
         let kept = match query.include {
             Include::Git if !query.keeps_all => GIT_KEPT_MS,
             _ if query.keeps_all && query.phrase.has_created() => i64::MAX / 2,
@@ -212,11 +195,8 @@ impl Store {
         let low = low.max(query.now_ms.saturating_sub(kept));
         let high = high.min(query.now_ms);
         let mut start = Included((low, String::new()));
-        let mut end = if high == i64::MAX {
-            Unbounded
-        } else {
-            Excluded((high + 1, String::new()))
-        };
+        let mut end =
+            if high == i64::MAX { Unbounded } else { Excluded((high + 1, String::new())) };
         match from {
             Some(key) if forward && key.0 >= low => start = Excluded(key.clone()),
             Some(key) if !forward && key.0 <= high => end = Excluded(key.clone()),
@@ -265,7 +245,7 @@ fn is_empty(start: &std::ops::Bound<Key>, end: &std::ops::Bound<Key>) -> bool {
 }
 
 fn fold(bytes: &[u8]) -> u64 {
-    mix(bytes.iter().fold(0, |hash: u64, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)
-    }))
+    mix(bytes
+        .iter()
+        .fold(0, |hash: u64, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3)))
 }

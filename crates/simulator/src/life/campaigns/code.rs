@@ -15,16 +15,9 @@ pub(super) fn insider_downloads_archives(teller: &mut Teller<'_>) {
     let mut at_ms = teller.start_ms;
     for repo in teller.closed(0, 60, 22) {
         let repo = &world.repos[repo];
-        teller.web(
-            at_ms,
-            &insider,
-            Place::Repo(repo),
-            "repo.download_zip",
-            "access",
-            |line| {
-                line.text("visibility", repo.visibility);
-            },
-        );
+        teller.web(at_ms, &insider, Place::Repo(repo), "repo.download_zip", "access", |line| {
+            line.text("visibility", repo.visibility);
+        });
         at_ms += teller.rng.between(25_000, 55_000) as i64;
     }
 }
@@ -35,17 +28,9 @@ pub(super) fn mass_deletion(teller: &mut Teller<'_>) {
     let mut at_ms = teller.start_ms;
     for repo in teller.closed(1, 20, 14) {
         let repo = &world.repos[repo];
-        teller.web(
-            at_ms,
-            &vandal,
-            Place::Repo(repo),
-            "repo.destroy",
-            "remove",
-            |line| {
-                line.text("request_method", "delete")
-                    .text("visibility", repo.visibility);
-            },
-        );
+        teller.web(at_ms, &vandal, Place::Repo(repo), "repo.destroy", "remove", |line| {
+            line.text("request_method", "delete").text("visibility", repo.visibility);
+        });
         at_ms += teller.rng.between(40_000, 80_000) as i64;
     }
 }
@@ -54,11 +39,7 @@ pub(super) fn token_stolen(teller: &mut Teller<'_>) {
     let world = teller.world;
     let thief = teller.hijacked(73, "203.0.113.201", "VN");
     let mut at_ms = teller.start_ms;
-    for repo in teller
-        .closed(0, 0, 48)
-        .into_iter()
-        .chain(teller.closed(1, 0, 16))
-    {
+    for repo in teller.closed(0, 0, 48).into_iter().chain(teller.closed(1, 0, 16)) {
         teller.git(at_ms, &thief, &world.repos[repo], "git.clone");
         at_ms += teller.rng.between(14_000, 22_000) as i64;
     }
@@ -66,15 +47,10 @@ pub(super) fn token_stolen(teller: &mut Teller<'_>) {
 
 /// The fields of a protected branch.
 pub(super) fn protection(line: &mut Line) {
-    line.text("name", "main")
-        .flag("admin_enforced", true)
-        .int("enforcement_level", 2);
-    line.int("allow_deletions_enforcement_level", 0)
-        .int("allow_force_pushes_enforcement_level", 0);
-    line.texts("authorized_actor_names", &[])
-        .int("pull_request_reviews_enforcement_level", 2);
-    line.flag("require_code_owner_review", true)
-        .int("required_approving_review_count", 2);
+    line.text("name", "main").flag("admin_enforced", true).int("enforcement_level", 2);
+    line.int("allow_deletions_enforcement_level", 0).int("allow_force_pushes_enforcement_level", 0);
+    line.texts("authorized_actor_names", &[]).int("pull_request_reviews_enforcement_level", 2);
+    line.flag("require_code_owner_review", true).int("required_approving_review_count", 2);
     line.int("required_status_checks_enforcement_level", 2)
         .flag("strict_required_status_checks_policy", true);
 }
@@ -85,14 +61,9 @@ pub(crate) fn overridden(line: &mut Line, seed: u64, branch: &str, code: &str, m
         .sha("before", !seed)
         .text("branch", branch)
         .json("compliant_pull_request_ids", "[]");
-    line.null("deploy_key_fingerprint")
-        .texts("overridden_codes", &[code]);
-    line.json(
-        "reasons",
-        &format!(r#"[{{"code":"{code}","message":"{message}"}}]"#),
-    );
-    line.null("referrer")
-        .int("rule_suite_id", 690_000_000 + (seed % 9_000_000) as i64);
+    line.null("deploy_key_fingerprint").texts("overridden_codes", &[code]);
+    line.json("reasons", &format!(r#"[{{"code":"{code}","message":"{message}"}}]"#));
+    line.null("referrer").int("rule_suite_id", 690_000_000 + (seed % 9_000_000) as i64);
 }
 
 pub(super) fn protection_off(teller: &mut Teller<'_>) {
@@ -101,14 +72,7 @@ pub(super) fn protection_off(teller: &mut Teller<'_>) {
     let closed = teller.closed(0, 30, 2);
     let (first, second) = (&world.repos[closed[0]], &world.repos[closed[1]]);
     let start = teller.start_ms;
-    teller.web(
-        start,
-        &admin,
-        Place::Repo(first),
-        "protected_branch.destroy",
-        "remove",
-        protection,
-    );
+    teller.web(start, &admin, Place::Repo(first), "protected_branch.destroy", "remove", protection);
     for push in 1..4 {
         teller.git(start + 2 * push * MINUTE, &admin, first, "git.push");
     }
@@ -132,13 +96,7 @@ pub(super) fn protection_off(teller: &mut Teller<'_>) {
         |line| {
             let message =
                 "At least 2 approving reviews are required by reviewers with write access.";
-            overridden(
-                line,
-                seed,
-                "refs/heads/main",
-                "review_policy_not_satisfied",
-                message,
-            );
+            overridden(line, seed, "refs/heads/main", "review_policy_not_satisfied", message);
         },
     );
 }
@@ -150,17 +108,10 @@ pub(super) fn rogue_runner(teller: &mut Teller<'_>) {
         return;
     };
     let start = teller.start_ms;
-    teller.web(
-        start,
-        &intruder,
-        Place::Repo(repo),
-        "public_key.create",
-        "create",
-        |line| {
-            fingerprint(line, 77);
-            line.flag("read_only", false).text("title", "ci-cache");
-        },
-    );
+    teller.web(start, &intruder, Place::Repo(repo), "public_key.create", "create", |line| {
+        fingerprint(line, 77);
+        line.flag("read_only", false).text("title", "ci-cache");
+    });
     teller.web(
         start + 4 * MINUTE,
         &intruder,
@@ -238,17 +189,9 @@ pub(super) fn worm(teller: &mut Teller<'_>) {
     let victim = teller.hijacked(112, "203.0.113.9", "NL");
     let mut at_ms = teller.start_ms;
     let exfil = repo(&world.orgs, 0, "Shai-Hulud", 990_100_001, "public");
-    teller.web(
-        at_ms,
-        &victim,
-        Place::Repo(&exfil),
-        "repo.create",
-        "create",
-        |line| {
-            line.text("request_method", "post")
-                .text("visibility", "public");
-        },
-    );
+    teller.web(at_ms, &victim, Place::Repo(&exfil), "repo.create", "create", |line| {
+        line.text("request_method", "post").text("visibility", "public");
+    });
     for (copy, original) in teller.closed(0, 100, 5).into_iter().enumerate() {
         let original = &world.repos[original];
         let name = format!("{}-migration", original.short_name());
@@ -261,8 +204,7 @@ pub(super) fn worm(teller: &mut Teller<'_>) {
             "repo.create",
             "create",
             |line| {
-                line.text("request_method", "post")
-                    .text("visibility", "private");
+                line.text("request_method", "post").text("visibility", "private");
             },
         );
         teller.web(
@@ -272,8 +214,7 @@ pub(super) fn worm(teller: &mut Teller<'_>) {
             "repo.access",
             "modify",
             |line| {
-                line.text("visibility", "public")
-                    .text("previous_visibility", "private");
+                line.text("visibility", "public").text("previous_visibility", "private");
             },
         );
     }

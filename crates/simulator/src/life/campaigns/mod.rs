@@ -165,10 +165,6 @@ impl Teller<'_> {
 
     /// Closed repositories of an organization, from `first` on.
     fn closed(&self, org: usize, first: usize, count: usize) -> Vec<usize> {
-        self.world
-            .closed_repos(org)
-            .skip(first)
-            .take(count)
-            .collect()
+        self.world.closed_repos(org).skip(first).take(count).collect()
     }
 }

@@ -11,12 +11,7 @@ use super::Scene;
 /// The login of somebody who is not (or no longer) one of the people that act.
 pub(super) fn newcomer(seed: u64) -> String {
     let mut rng = Rng::new(seed);
-    format!(
-        "{}-{}-{}",
-        rng.pick(&FIRST),
-        rng.pick(&LAST),
-        rng.between(2, 99)
-    )
+    format!("{}-{}-{}", rng.pick(&FIRST), rng.pick(&LAST), rng.between(2, 99))
 }
 
 pub(super) fn number(scene: &Scene<'_>) -> i64 {
@@ -37,17 +32,12 @@ pub(super) fn new_repository<'l>(
         rng.pick(&["tool", "service", "demo", "spike"]),
         rng.between(2, 99)
     );
-    let visibility = if rng.percent(40) {
-        "internal"
-    } else {
-        "private"
-    };
+    let visibility = if rng.percent(40) { "internal" } else { "private" };
     line.raw(&org.web)
         .text("repo", &name)
         .int("repo_id", 390_000_000 + number(scene))
         .flag("public_repo", false);
-    line.text("visibility", visibility)
-        .text("request_method", "post")
+    line.text("visibility", visibility).text("request_method", "post")
 }
 
 pub(super) fn none(_: &mut Line, _: &Scene<'_>, _: &Repo) {}
@@ -74,11 +64,7 @@ pub(super) fn agent_pull_request(line: &mut Line, scene: &Scene<'_>, repo: &Repo
     line.flag("actor_is_agent", true);
     line.text(
         "agent_session_id",
-        &format!(
-            "{:08x}-5f1c-4a7e-9d21-{:012x}",
-            scene.seed >> 32,
-            scene.seed & 0xFFFF_FFFF
-        ),
+        &format!("{:08x}-5f1c-4a7e-9d21-{:012x}", scene.seed >> 32, scene.seed & 0xFFFF_FFFF),
     );
 }
 
@@ -97,14 +83,11 @@ pub(super) fn cancelled(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
 
 pub(super) fn rerun(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     run(line, scene, repo);
-    line.null("check_run_id")
-        .text("rerun_type", "failed_jobs")
-        .int("run_attempt", 2);
+    line.null("check_run_id").text("rerun_type", "failed_jobs").int("run_attempt", 2);
 }
 
 pub(super) fn approved(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.int("run_number", number(scene) % 8000)
-        .int("workflow_run_id", run_id(scene.seed));
+    line.int("run_number", number(scene) % 8000).int("workflow_run_id", run_id(scene.seed));
 }
 
 pub(super) fn vulnerability(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
@@ -120,23 +103,19 @@ pub(super) fn vulnerability(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
 
 pub(super) fn dismissed(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     vulnerability(line, scene, repo);
-    line.text("dismiss_comment", "only used by the tests")
-        .text("dismiss_reason", "not_used");
+    line.text("dismiss_comment", "only used by the tests").text("dismiss_reason", "not_used");
 }
 
 pub(super) fn code_alert(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.int("alert_number", number(scene) % 400 + 1)
-        .null("alert_numbers");
-    line.sha("commit_oid", scene.seed)
-        .text("ref", "refs/heads/main");
+    line.int("alert_number", number(scene) % 400 + 1).null("alert_numbers");
+    line.sha("commit_oid", scene.seed).text("ref", "refs/heads/main");
 }
 
 pub(super) fn secret_alert(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.flag("multi_repo", false)
         .int("number", number(scene) % 60 + 1)
         .flag("publicly_leaked", false);
-    line.text("secret_type", "slack_api_token")
-        .text("secret_type_display_name", "Slack API Token");
+    line.text("secret_type", "slack_api_token").text("secret_type_display_name", "Slack API Token");
 }
 
 pub(super) fn secret_resolved(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
@@ -147,9 +126,7 @@ pub(super) fn secret_resolved(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
 pub(super) fn secret_bypassed(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     secret_alert(line, scene, repo);
     line.text("push_protection_bypass_reason", "used_in_tests");
-    line.null("request_reviewer")
-        .null("request_reviewer_comment")
-        .null("request_reviewer_id");
+    line.null("request_reviewer").null("request_reviewer_comment").null("request_reviewer_id");
 }
 
 pub(super) fn scanned(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
@@ -158,30 +135,22 @@ pub(super) fn scanned(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.texts("secret_types", &["slack_api_token", "aws_access_key_id"])
         .text("source", "Git")
         .text("source_slug", "git");
-    line.text("type", "Incremental")
-        .text("type_slug", "incremental");
+    line.text("type", "Incremental").text("type_slug", "incremental");
 }
 
 pub(super) fn package(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     let seed = scene.seed;
     line.text("ecosystem", if seed & 1 == 0 { "npm" } else { "container" })
         .flag("is_republished", false);
-    line.text("package", repo.short_name()).text(
-        "version",
-        &format!("{}.{}.{}", seed >> 4 & 7, seed >> 8 & 31, seed >> 16 & 63),
-    );
+    line.text("package", repo.short_name())
+        .text("version", &format!("{}.{}.{}", seed >> 4 & 7, seed >> 8 & 31, seed >> 16 & 63));
 }
 
 pub(super) fn cache(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.int("actions_cache_id", number(scene))
-        .text("actions_cache_scope", "refs/heads/main");
+    line.int("actions_cache_id", number(scene)).text("actions_cache_scope", "refs/heads/main");
     line.text(
         "actions_cache_key",
-        &format!(
-            "{}-{:x}",
-            PACKAGES[scene.seed as usize % PACKAGES.len()],
-            scene.seed >> 32
-        ),
+        &format!("{}-{:x}", PACKAGES[scene.seed as usize % PACKAGES.len()], scene.seed >> 32),
     );
     line.sha("actions_cache_version", scene.seed);
 }
@@ -201,10 +170,7 @@ pub(super) fn secret_key(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
 }
 
 pub(super) fn environment(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.text(
-        "environment_name",
-        ["staging", "production", "preview"][scene.seed as usize % 3],
-    );
+    line.text("environment_name", ["staging", "production", "preview"][scene.seed as usize % 3]);
 }
 
 pub(super) fn environment_secret(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
@@ -217,40 +183,27 @@ pub(super) fn visibility(line: &mut Line, _: &Scene<'_>, repo: &Repo) {
 }
 
 pub(super) fn collaborator(line: &mut Line, _: &Scene<'_>, repo: &Repo) {
-    line.text("permission", "write")
-        .text("visibility", repo.visibility);
+    line.text("permission", "write").text("visibility", repo.visibility);
 }
 
 pub(super) fn branch(line: &mut Line, _: &Scene<'_>, _: &Repo) {
-    line.text("name", "release")
-        .flag("admin_enforced", true)
-        .flag("create_protected", true);
-    line.int("allow_deletions_enforcement_level", 0)
-        .int("allow_force_pushes_enforcement_level", 0);
-    line.texts("authorized_actor_names", &[])
-        .flag("dismiss_stale_reviews_on_push", true);
-    line.int("enforcement_level", 2)
-        .int("linear_history_requirement_enforcement_level", 0);
-    line.int("pull_request_reviews_enforcement_level", 2)
-        .flag("require_code_owner_review", true);
-    line.flag("require_last_push_approval", true)
-        .int("required_approving_review_count", 2);
+    line.text("name", "release").flag("admin_enforced", true).flag("create_protected", true);
+    line.int("allow_deletions_enforcement_level", 0).int("allow_force_pushes_enforcement_level", 0);
+    line.texts("authorized_actor_names", &[]).flag("dismiss_stale_reviews_on_push", true);
+    line.int("enforcement_level", 2).int("linear_history_requirement_enforcement_level", 0);
+    line.int("pull_request_reviews_enforcement_level", 2).flag("require_code_owner_review", true);
+    line.flag("require_last_push_approval", true).int("required_approving_review_count", 2);
     line.int("required_status_checks_enforcement_level", 2)
         .int("signature_requirement_enforcement_level", 0);
     line.flag("strict_required_status_checks_policy", true);
 }
 
 pub(super) fn check(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.text(
-        "context",
-        ["ci/build", "ci/test", "codeql"][scene.seed as usize % 3],
-    );
+    line.text("context", ["ci/build", "ci/test", "codeql"][scene.seed as usize % 3]);
 }
 
 pub(super) fn rejected(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.sha("after", scene.seed)
-        .sha("before", !scene.seed)
-        .text("branch", "refs/heads/main");
+    line.sha("after", scene.seed).sha("before", !scene.seed).text("branch", "refs/heads/main");
     line.json("compliant_pull_request_ids", "[]")
         .null("deploy_key_fingerprint")
         .json("overridden_codes", "[]");
@@ -259,38 +212,30 @@ pub(super) fn rejected(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
         "reasons",
         &format!(r#"[{{"code":"review_policy_not_satisfied","message":"{message}"}}]"#),
     );
-    line.null("referrer")
-        .int("rule_suite_id", 700_000_000 + number(scene));
+    line.null("referrer").int("rule_suite_id", 700_000_000 + number(scene));
 }
 
 pub(super) fn ruleset(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.int("ruleset_id", 1_000_000 + number(scene) % 900_000)
         .text("ruleset_name", "Release branches");
-    line.text("ruleset_enforcement", "enabled")
-        .text("ruleset_source_type", "Repository");
+    line.text("ruleset_enforcement", "enabled").text("ruleset_source_type", "Repository");
 }
 
 pub(super) fn ruleset_created(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     ruleset(line, scene, repo);
-    line.text("name", "Release branches")
-        .json("ruleset_bypass_actors", "[]");
+    line.text("name", "Release branches").json("ruleset_bypass_actors", "[]");
     line.json(
         "ruleset_conditions",
         r#"[{"target":"ref_name","parameters":{"include":["refs/heads/release/*"]}}]"#,
     );
-    line.json(
-        "ruleset_rules",
-        r#"[{"type":"deletion"},{"type":"non_fast_forward"}]"#,
-    );
+    line.json("ruleset_rules", r#"[{"type":"deletion"},{"type":"non_fast_forward"}]"#);
 }
 
 pub(super) fn hook(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.flag("active", true)
         .texts("events", &["push", "pull_request"])
         .int("hook_id", 420_000_000 + number(scene));
-    line.null("integration")
-        .text("name", "web")
-        .null("sponsors_listing_id");
+    line.null("integration").text("name", "web").null("sponsors_listing_id");
 }
 
 pub(super) fn deploy_key(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
@@ -306,27 +251,19 @@ pub(super) fn user_key(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 /// The fingerprint of an SSH key.
 pub(crate) fn fingerprint(line: &mut Line, seed: u64) {
     let hash = hashed_token(&mut Rng::new(seed));
-    line.text(
-        "fingerprint",
-        &format!("SHA256:{}", String::from_utf8_lossy(&hash[..43])),
-    );
+    line.text("fingerprint", &format!("SHA256:{}", String::from_utf8_lossy(&hash[..43])));
 }
 
 pub(super) fn team(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     let repo = &scene.world.repos[scene.repo];
     let name = repo.short_name().split('-').next().unwrap_or_default();
-    line.text(
-        "team",
-        &format!("{}/{name}", scene.world.orgs[repo.org].name),
-    )
-    .text("team_type", "organization");
+    line.text("team", &format!("{}/{name}", scene.world.orgs[repo.org].name))
+        .text("team_type", "organization");
 }
 
 pub(super) fn team_repository(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     team(line, scene, repo);
-    line.text("permission", "write")
-        .text("repo", &repo.name)
-        .int("repo_id", repo.id);
+    line.text("permission", "write").text("repo", &repo.name).int("repo_id", repo.id);
 }
 
 pub(super) fn invited(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
@@ -337,8 +274,7 @@ pub(super) fn invited(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 }
 
 pub(super) fn joined(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.int("invitation_id", 50_000_000 + number(scene))
-        .text("permission", "read");
+    line.int("invitation_id", 50_000_000 + number(scene)).text("permission", "read");
 }
 
 pub(super) fn token_authorized(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
@@ -355,8 +291,7 @@ pub(super) fn token_authorized(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 }
 
 pub(super) fn token_request(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
-    line.texts("repositories", &[&repo.name])
-        .text("repository_selection", "subset");
+    line.texts("repositories", &[&repo.name]).text("repository_selection", "subset");
     line.int("user_programmatic_access_id", 400_000 + number(scene));
     line.text("user_programmatic_access_name", "local development");
 }
@@ -374,20 +309,14 @@ pub(super) fn runner(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 
 pub(super) fn app_repository(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
     let app = ["renovate", "codecov", "mergify"][scene.seed as usize % 3];
-    line.text(
-        "application_client_id",
-        &format!("Iv1.{:016x}", mix(app.len() as u64)),
-    );
-    line.text("integration", app)
-        .text("name", app)
-        .text("repository_selection", "selected");
+    line.text("application_client_id", &format!("Iv1.{:016x}", mix(app.len() as u64)));
+    line.text("integration", app).text("name", app).text("repository_selection", "selected");
     line.json("repositories_added", &format!("[{}]", repo.id))
         .texts("repositories_added_names", &[&repo.name]);
 }
 
 pub(super) fn property(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.int("definition_id", 1200 + number(scene) % 9)
-        .text("property_name", "criticality");
+    line.int("definition_id", 1200 + number(scene) % 9).text("property_name", "criticality");
     line.text("value", ["low", "medium", "high"][scene.seed as usize % 3]);
 }
 
@@ -403,10 +332,6 @@ pub(super) fn enterprise_sso(line: &mut Line, scene: &Scene<'_>, repo: &Repo) {
 pub(super) fn scim(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.text(
         "scim_user_id",
-        &format!(
-            "{:08x}-7d3a-11ef-bf4c-{:012x}",
-            scene.seed >> 32,
-            scene.seed & 0xFFFF_FFFF
-        ),
+        &format!("{:08x}-7d3a-11ef-bf4c-{:012x}", scene.seed >> 32, scene.seed & 0xFFFF_FFFF),
     );
 }

@@ -102,9 +102,7 @@ impl Kind {
         operation: &'static str,
         fields: fn(&mut Line, &Scene<'_>, &Repo),
     ) -> Self {
-        Self::dev(action, operation, fields)
-            .by(Who::Admin)
-            .about(About::Org)
+        Self::dev(action, operation, fields).by(Who::Admin).about(About::Org)
     }
 
     pub(crate) fn write(&self, scene: &Scene<'_>, id: &[u8; 22], rng: &mut Rng) -> Written {
@@ -116,12 +114,11 @@ impl Kind {
             About::Repo => line.raw(&repo.web),
             About::NewRepo => new_repository(&mut line, scene, repo),
             About::Org | About::OrgForEnterprise => line.raw(&world.orgs[repo.org].web),
-            About::Enterprise => line
-                .text("business", ENTERPRISE)
-                .int("business_id", ENTERPRISE_ID),
+            About::Enterprise => {
+                line.text("business", ENTERPRISE).int("business_id", ENTERPRISE_ID)
+            }
         };
-        line.int("created_at", scene.at_ms)
-            .text("operation_type", self.operation);
+        line.int("created_at", scene.at_ms).text("operation_type", self.operation);
         line.null("request_access_security_header")
             .text("request_category", "other")
             .request_id(rng);
@@ -131,16 +128,13 @@ impl Kind {
                 let member = &world.actors[world.member(&mut Rng::new(scene.seed))];
                 line.text("user", &member.login).int("user_id", member.id)
             }
-            Subject::Newcomer => line
-                .text("user", &newcomer(scene.seed))
-                .int("user_id", 190_000_000 + number(scene)),
+            Subject::Newcomer => {
+                line.text("user", &newcomer(scene.seed)).int("user_id", 190_000_000 + number(scene))
+            }
         };
         (self.fields)(&mut line, scene, repo);
         let org =
             matches!(self.about, About::Repo | About::NewRepo | About::Org).then_some(repo.org);
-        Written {
-            json: line.close(),
-            org,
-        }
+        Written { json: line.close(), org }
     }
 }

@@ -1,0 +1,125 @@
+//! Findings reach the store exactly once, whatever happens between the bus and the store.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod samples;
+
+use std::path::Path;
+use std::time::Duration;
+
+use hubwarden_bus::{Bus, Memory, Positions, Record, Sink, topic};
+use hubwarden_console::consume::{STAGE, run};
+use hubwarden_console::{Error, FindingQuery, FindingStore, Intake, SqliteStore};
+use hubwarden_event::{Finding, Timestamp};
+use hubwarden_proto::encode_finding;
+use tokio_util::sync::CancellationToken;
+
+const NOW: Timestamp = Timestamp::from_millis(1_741_611_463_961);
+
+fn records(findings: &[Finding]) -> Vec<Record> {
+    let record = |finding: &Finding| {
+        Record::new(topic::FINDINGS, finding.id.to_string(), encode_finding(finding.clone()))
+    };
+    findings.iter().map(record).collect()
+}
+
+async fn publish(bus: &Memory, records: Vec<Record>) {
+    bus.writer("test").commit(records, &Positions::none()).await.unwrap();
+}
+
+/// Runs the stage until the bus knows that everything has been consumed.
+async fn drain(bus: &Memory, store: &SqliteStore) {
+    let stop = CancellationToken::new();
+    let reader = bus.reader(STAGE, &[topic::FINDINGS]).unwrap();
+    let end = bus.ends().get(topic::FINDINGS, 0);
+    let caught_up = async {
+        loop {
+            let stages = bus.stage_positions();
+            let mine = stages.iter().find(|(name, _)| name == STAGE);
+            if mine.and_then(|(_, positions)| positions.get(topic::FINDINGS, 0)) == end {
+                stop.cancel();
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let both = async { tokio::join!(run(reader, store, stop.clone()), caught_up) };
+    let (outcome, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
+    outcome.unwrap();
+}
+
+async fn total(store: &SqliteStore) -> u64 {
+    store.count(FindingQuery::default()).await.unwrap()
+}
+
+fn open(folder: &Path) -> SqliteStore {
+    SqliteStore::open(&folder.join("findings.db")).unwrap()
+}
+
+#[tokio::test]
+async fn findings_and_position_arrive_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store) = (Memory::default(), open(folder.path()));
+    let findings = samples::many(30, NOW);
+    publish(&bus, records(&findings)).await;
+    publish(&bus, records(&findings[..5])).await;
+    drain(&bus, &store).await;
+    assert_eq!(total(&store).await, 30, "repeats are one");
+    assert_eq!(store.positions().await.unwrap(), Positions::of(topic::FINDINGS, 0, 35));
+}
+
+/// A crash between the store's commit and the bus's: the bus would hand out again, the store knows.
+#[tokio::test]
+async fn the_store_decides_where_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store) = (Memory::default(), open(folder.path()));
+    let findings = samples::many(10, NOW);
+    publish(&bus, records(&findings)).await;
+    let consumed = Positions::of(topic::FINDINGS, 0, 6);
+    // Only the position is there, so whatever is read again would show.
+    store.take_in(Intake { consumed, ..Intake::default() }).await.unwrap();
+    drain(&bus, &store).await;
+    assert_eq!(total(&store).await, 4);
+}
+
+/// A new store beside an old bus: what is kept is read again, although the stage has consumed it.
+#[tokio::test]
+async fn a_fresh_store_is_filled_from_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = Memory::default();
+    publish(&bus, records(&samples::many(10, NOW))).await;
+    drain(&bus, &open(folder.path())).await;
+    let other = tempfile::tempdir().unwrap();
+    let store = open(other.path());
+    publish(&bus, records(&[samples::finding(500, NOW)])).await;
+    drain(&bus, &store).await;
+    assert_eq!(total(&store).await, 11);
+}
+
+#[tokio::test]
+async fn a_record_that_is_no_finding_blocks_nothing_and_does_not_vanish() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store) = (Memory::default(), open(folder.path()));
+    let mut records = records(&samples::many(3, NOW));
+    records.insert(1, Record::new(topic::FINDINGS, "x", vec![0xff; 100_000]));
+    publish(&bus, records).await;
+    drain(&bus, &store).await;
+    assert_eq!((total(&store).await, store.unreadable().await.unwrap()), (3, 1));
+}
+
+#[tokio::test]
+async fn findings_that_were_missed_are_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store) = (Memory::new(1), open(folder.path()));
+    let consumed = Positions::of(topic::FINDINGS, 0, 1);
+    store.take_in(Intake { consumed, ..Intake::default() }).await.unwrap();
+    let mut reader = bus.reader("other", &[topic::FINDINGS]).unwrap();
+    for number in 0..4 {
+        let next = Positions::of(topic::FINDINGS, 0, number);
+        reader.commit(records(&[samples::finding(number as usize, NOW)]), &next).await.unwrap();
+    }
+    reader.commit(Vec::new(), &Positions::of(topic::FINDINGS, 0, 4)).await.unwrap();
+    publish(&bus, records(&[samples::finding(9, NOW)])).await;
+    let reader = bus.reader(STAGE, &[topic::FINDINGS]).unwrap();
+    let error = run(reader, &store, CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, Error::Missed { position: 1, .. }), "{error}");
+}
