@@ -13,6 +13,7 @@ mod ingest;
 mod publish;
 mod source_id;
 
+pub use audit::Connection;
 pub use error::{Error, Limit};
 pub use import::{Advance, Append, Import, ToBus, import};
 pub use ingest::{IngestApi, ToServer};

@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     println!("URL {url}");
-    println!("LINK {url}{}", access.new_link(now())?);
+    println!("LINK {url}/login?token={}", access.new_link(now())?);
     axum::serve(listener, router(state.clone()).merge(grpc(&state))).await?;
     Ok(())
 }

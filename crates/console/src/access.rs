@@ -52,7 +52,7 @@ impl Access {
         &self.api_token
     }
 
-    /// Path and query of a link that signs in one browser, once, within an hour.
+    /// The token of a new link, `/login?token=…`: it signs in one browser, once, within an hour.
     ///
     /// # Errors
     /// [`Error::Random`] when the operating system gives no random bytes.
@@ -63,7 +63,7 @@ impl Access {
             state.links.pop_front();
         }
         state.links.push_back((Hash::of(token.as_bytes()), now));
-        Ok(format!("/login?token={token}"))
+        Ok(token)
     }
 
     /// Trades the token of a link for a session; nothing if it is unknown, old or used.
@@ -152,28 +152,24 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn token(link: &str) -> &str {
-        link.strip_prefix("/login?token=").unwrap()
-    }
-
     #[test]
     fn a_link_signs_in_once() {
         let access = Access::new().unwrap();
         let link = access.new_link(NOW).unwrap();
-        let session = access.sign_in(token(&link), NOW).unwrap().unwrap();
+        let session = access.sign_in(&link, NOW).unwrap().unwrap();
         assert!(access.is_session(&session, NOW));
-        assert_eq!(access.sign_in(token(&link), NOW).unwrap(), None, "used");
+        assert_eq!(access.sign_in(&link, NOW).unwrap(), None, "used");
         assert_eq!(access.sign_in("", NOW).unwrap(), None, "unknown");
-        assert!(!access.is_session(token(&link), NOW) && !access.is_session("", NOW));
+        assert!(!access.is_session(&link, NOW) && !access.is_session("", NOW));
     }
 
     #[test]
     fn links_and_sessions_end() {
         let access = Access::new().unwrap();
         let link = access.new_link(NOW).unwrap();
-        assert_eq!(access.sign_in(token(&link), NOW.plus_millis(LINK_MS)).unwrap(), None);
+        assert_eq!(access.sign_in(&link, NOW.plus_millis(LINK_MS)).unwrap(), None);
         let link = access.new_link(NOW).unwrap();
-        let session = access.sign_in(token(&link), NOW).unwrap().unwrap();
+        let session = access.sign_in(&link, NOW).unwrap().unwrap();
         assert!(access.is_session(&session, NOW.plus_millis(SESSION_MS - 1)));
         assert!(!access.is_session(&session, NOW.plus_millis(SESSION_MS)));
     }
@@ -182,11 +178,11 @@ mod tests {
     fn links_and_sessions_are_bounded() {
         let access = Access::new().unwrap();
         let links: Vec<_> = (0..=LINKS).map(|_| access.new_link(NOW).unwrap()).collect();
-        assert_eq!(access.sign_in(token(&links[0]), NOW).unwrap(), None, "pushed out");
-        let first = access.sign_in(token(&links[1]), NOW).unwrap().unwrap();
+        assert_eq!(access.sign_in(&links[0], NOW).unwrap(), None, "pushed out");
+        let first = access.sign_in(&links[1], NOW).unwrap().unwrap();
         for _ in 0..SESSIONS {
             let link = access.new_link(NOW).unwrap();
-            access.sign_in(token(&link), NOW).unwrap().unwrap();
+            access.sign_in(&link, NOW).unwrap().unwrap();
         }
         assert!(!access.is_session(&first, NOW), "the oldest ends");
     }

@@ -146,7 +146,7 @@ async fn nothing_is_shown_without_a_session() {
 #[tokio::test]
 async fn a_link_opens_one_session() {
     let console = Console::over(samples::many(5, NOW)).await;
-    let link = console.access.new_link(NOW).unwrap();
+    let link = format!("/login?token={}", console.access.new_link(NOW).unwrap());
     let looked = console.ask(Method::HEAD, &link, &[]).await;
     assert_eq!(looked.status, StatusCode::METHOD_NOT_ALLOWED, "looking does not use it up");
     let answer = console.ask(Method::GET, &link, &[]).await;
@@ -175,7 +175,7 @@ async fn a_link_opens_one_session() {
 #[tokio::test]
 async fn over_a_public_name_the_cookie_is_secure() {
     let console = Console::over(Vec::new()).await;
-    let link = console.access.new_link(NOW).unwrap();
+    let link = format!("/login?token={}", console.access.new_link(NOW).unwrap());
     let host = [("host", "hubwarden.octo-corp.example")];
     let answer = console.ask(Method::GET, &link, &host).await;
     assert!(answer.header("set-cookie").ends_with("SameSite=Strict; Secure"));
@@ -187,7 +187,7 @@ async fn the_token_makes_new_links() {
     let bearer = format!("Bearer {TOKEN}");
     let answer = console.ask(Method::POST, "/api/v1/link", &[("authorization", &bearer)]).await;
     let body: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-    let answer = console.ask(Method::GET, body["path"].as_str().unwrap(), &[]).await;
+    let answer = console.ask(Method::GET, body["link"].as_str().unwrap(), &[]).await;
     assert_eq!(answer.status, StatusCode::SEE_OTHER);
 }
 
@@ -346,7 +346,7 @@ async fn the_overview_answers_its_two_questions() {
     }
     let empty = Console::over(Vec::new()).await.get("/").await;
     assert_eq!(empty.status, StatusCode::OK);
-    assert!(empty.body.contains("Nothing critical or high had events in the last 24 hours."));
+    assert!(empty.body.contains("No finding is critical or high."));
     assert!(empty.body.contains("No findings yet."));
 }
 

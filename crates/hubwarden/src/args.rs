@@ -149,6 +149,9 @@ pub struct FindingFilter {
     /// Anything by name or `kind/name`, such as user/octocat
     #[arg(long)]
     pub entity: Option<String>,
+    /// Who did it, by name
+    #[arg(long)]
+    pub actor: Option<String>,
     /// Text in sentence, rule, id or names
     #[arg(long)]
     pub text: Option<String>,
@@ -161,6 +164,9 @@ pub struct FindingFilter {
     /// At most so many
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
+    /// What comes first: worst or newest
+    #[arg(long, default_value = "worst")]
+    pub sort: String,
 }
 
 /// Commands on findings.

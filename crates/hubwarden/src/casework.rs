@@ -243,8 +243,17 @@ fn run_outside(
         }
         Err(_) => false, // what cannot be read cannot fire
     };
-    let result = if fired == case.expect { "passed" } else { "failed" };
-    outcome(word(fired), result)
+    if fired == case.expect {
+        return outcome(word(fired), "passed");
+    }
+    let missing: Vec<&str> =
+        concepts.iter().filter(|concept| !shipped.contains(*concept)).map(String::as_str).collect();
+    let note = if missing.is_empty() {
+        String::new()
+    } else {
+        format!(" (no rule for {})", missing.join(", "))
+    };
+    outcome(word(fired) + &note, "failed")
 }
 
 /// The values of a list as other products configure them: an array, a map of arrays, or one value.

@@ -6,10 +6,14 @@ use hubwarden_bus::Journal;
 use hubwarden_collector::IngestApi;
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{Access, Findings, StatusProvider};
+use hubwarden_normalizer::{EventApi, Networks};
+use hubwarden_proto::v1::event_service_server::EventServiceServer;
 use hubwarden_service::TaskResult;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
 
 use crate::Failure;
 use crate::failure::Exit;
@@ -42,6 +46,9 @@ impl Address {
     }
 }
 
+/// A call holds at most one record of 32 MiB.
+const MAX_MESSAGE: usize = 40 << 20;
+
 /// Pages, JSON API and gRPC on one loopback address.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -57,6 +64,7 @@ impl Server {
         listen: SocketAddr,
         data_dir: &Path,
         journal: Journal,
+        networks: Networks,
         findings: Findings,
         status: StatusProvider,
     ) -> Result<Self, Failure> {
@@ -76,12 +84,15 @@ impl Server {
             clock: web::now,
         };
         let checked = access.clone();
-        let ingest = tonic::service::interceptor::InterceptedService::new(
-            IngestApi::service(journal),
-            move |request| checked.intercept(request),
-        );
-        let ingest = tonic::service::Routes::new(ingest).into_axum_router().reset_fallback();
-        let router = web::router(state.clone()).merge(web::grpc(&state)).merge(ingest);
+        let ingest = InterceptedService::new(IngestApi::service(journal), move |request| {
+            checked.intercept(request)
+        });
+        let checked = access.clone();
+        let events =
+            EventServiceServer::new(EventApi::new(networks)).max_decoding_message_size(MAX_MESSAGE);
+        let events = InterceptedService::new(events, move |request| checked.intercept(request));
+        let own = Routes::new(ingest).add_service(events).into_axum_router().reset_fallback();
+        let router = web::router(state.clone()).merge(web::grpc(&state)).merge(own);
         Ok(Self { listener, router, access, address, data_dir: data_dir.into() })
     }
 

@@ -5,6 +5,7 @@
 //! between the bus and the stage and decides nothing.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod api;
 mod counts;
 mod csv_row;
 mod enrich;
@@ -21,6 +22,7 @@ mod stage;
 mod steps;
 mod time;
 
+pub use api::EventApi;
 pub use counts::{Counts, NameCounts};
 pub use networks::{InvalidNetwork, Networks};
 pub use normalize::Normalizer;

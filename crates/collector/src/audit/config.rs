@@ -102,9 +102,9 @@ impl Connection {
         let (kind, name) = match (&self.enterprise, &self.org) {
             (Some(enterprise), None) => ("enterprises", enterprise),
             (None, Some(org)) => ("orgs", org),
-            _ => return Err(Invalid::new("github.enterprise", "set either `enterprise` or `org`")),
+            _ => return Err(Invalid::new("enterprise", "set either `enterprise` or `org`")),
         };
-        let invalid = |reason: String| Invalid::new("github.base_url", reason);
+        let invalid = |reason: String| Invalid::new("base_url", reason);
         let mut url = Url::parse(&self.base_url).map_err(|error| invalid(error.to_string()))?;
         let loopback = matches!(url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
@@ -120,9 +120,10 @@ impl Connection {
     }
 }
 
+/// Keys are named from the entry on, such as `poll.overlap`.
 impl Validate for Connection {
     fn validate(&self) -> Result<(), Invalid> {
-        for (key, text) in [("github.name", &self.name), ("github.id", &self.id)] {
+        for (key, text) in [("name", &self.name), ("id", &self.id)] {
             if text.trim().is_empty() {
                 return Err(Invalid::new(key, "must not be empty"));
             }
@@ -154,7 +155,7 @@ impl Validate for Connection {
             ),
         ] {
             if !right {
-                return Err(Invalid::new(format!("github.poll.{key}"), reason));
+                return Err(Invalid::new(format!("poll.{key}"), reason));
             }
         }
         Ok(())
@@ -182,12 +183,12 @@ mod tests {
         let url = server.log_url().unwrap();
         assert_eq!(url.as_str(), "https://ghe.example/api/v3/enterprises/a%2Fb/audit-log");
         for (extra, part) in [
-            ("", "github.enterprise"),
-            ("org = 'a'\nenterprise = 'b'", "github.enterprise"),
-            ("org = 'a'\nbase_url = 'http://github.example'", "github.base_url"),
-            ("org = 'a'\npoll = { budget = 1.5 }", "github.poll.budget"),
-            ("org = 'a'\npoll = { requests_per_hour = 5000 }", "github.poll.requests_per_hour"),
-            ("org = 'a'\npoll = { per_page = 101 }", "github.poll.per_page"),
+            ("", "enterprise"),
+            ("org = 'a'\nenterprise = 'b'", "enterprise"),
+            ("org = 'a'\nbase_url = 'http://github.example'", "base_url"),
+            ("org = 'a'\npoll = { budget = 1.5 }", "poll.budget"),
+            ("org = 'a'\npoll = { requests_per_hour = 5000 }", "poll.requests_per_hour"),
+            ("org = 'a'\npoll = { per_page = 101 }", "poll.per_page"),
             ("org = 'a'\npoll = { intervall = '1s' }", "intervall"),
             ("org = 'a'\ntoken = 'ghp_x'", "token"),
         ] {

@@ -33,10 +33,13 @@ pub fn system_clock() -> Clock {
 const KEPT_FOR_LIVE: f64 = 0.5;
 
 /// The most of the hourly budget that the live run spends, so that a backfill ends some day.
-const LIVE_SHARE: f64 = 0.75;
+const LIVE_SHARE: f64 = 0.6;
 
-/// Ids that are remembered: more than a log can bring in an hour within GitHub's limit.
+/// Ids that are remembered of the live run: more than a log can bring in an hour within GitHub's limit.
 const REMEMBERED: usize = 200_000;
+
+/// Ids that are remembered of a backfill, whose windows share only their borders.
+const REMEMBERED_BORDER: usize = 10_000;
 
 /// No wait is longer, so that a changed clock is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -93,6 +96,9 @@ impl Poller {
         let lead = i64::try_from(self.lead.as_millis()).unwrap_or(i64::MAX);
         let scope = self.connection.scope();
         let readings = Readings::resume(&id, &scope, stored, now, lead, &poll);
+        let remembered = |part| if part == Part::Live { REMEMBERED } else { REMEMBERED_BORDER };
+        let recent = readings.all.iter().map(|reading| Recent::new(remembered(reading.part)));
+        let recent = recent.collect();
         let mut work = Work {
             fetch,
             sink: bus.writer("collector"),
@@ -103,7 +109,7 @@ impl Poller {
             id,
             poll,
             readings,
-            recent: Recent::new(REMEMBERED),
+            recent,
             backoff: Backoff::default(),
             patience: 0,
             next_live: now,
@@ -138,7 +144,8 @@ struct Work<F, S> {
     log: Url,
     poll: Poll,
     readings: Readings,
-    recent: Recent,
+    /// What each reading has published lately.
+    recent: Vec<Recent>,
     budget: Budget,
     backoff: Backoff,
     /// How often in a row somebody would have had to put something right.
@@ -242,9 +249,7 @@ impl<F: Fetch, S: Sink> Work<F, S> {
 
     /// The records of a page, without those of an overlap that were already published.
     fn records(&mut self, index: usize, page: &Page, now: Timestamp) -> Vec<Record> {
-        let reading = &self.readings.all[index];
-        let run = reading.run();
-        let live = reading.part == Part::Live;
+        let run = self.readings.all[index].run();
         let mut records = Vec::with_capacity(page.events.len() + 4);
         for range in &page.events {
             let payload = page.body.slice(range.clone());
@@ -260,7 +265,7 @@ impl<F: Fetch, S: Sink> Work<F, S> {
                 origin: None,
                 damage: None,
             };
-            if !live || self.recent.insert(record.event_id()) {
+            if self.recent[index].insert(record.event_id()) {
                 records.push(publish::raw(RawBody::Record(record)));
             }
         }

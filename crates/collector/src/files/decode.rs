@@ -38,7 +38,7 @@ impl Decoded {
                 if metadata.is_dir() {
                     return Err(failed(io::ErrorKind::IsADirectory.into()));
                 }
-                (Box::new(file), metadata.is_file().then(|| metadata.len()))
+                (Box::new(file), metadata.is_file().then_some(metadata.len()))
             }
         };
         let mut counted = Counted { inner: raw, count: consumed.clone() };

@@ -1,5 +1,5 @@
 use hubwarden_event::ContentType;
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter, memchr3};
 
 use super::cut::Cut;
 use super::scanner::{Found, Scanner};
@@ -20,11 +20,15 @@ pub(super) fn cut(
     cut: &mut Cut,
 ) {
     let mut at = 0;
+    let mut line_end = 0; // looked up once a line, which may be the whole text
     loop {
         let blanks = text[at..].iter().take_while(|byte| is_separator(**byte)).count();
         cut.advance(&text[at..at + blanks]);
         at += blanks;
         let Some(first) = text.get(at) else { return };
+        if line_end <= at {
+            line_end = memchr(b'\n', &text[at..]).map_or(text.len(), |offset| at + offset);
+        }
         let (length, content_type, damage) = match first {
             b'[' if !*in_array => {
                 *in_array = true;
@@ -38,7 +42,7 @@ pub(super) fn cut(
                 at += 1;
                 continue;
             }
-            b'{' | b'[' | b'"' => match Scanner::default().scan(&text[at..]) {
+            b'{' | b'[' | b'"' => match value_end(&text[at..], line_end - at) {
                 Found::End(end) => (end, ContentType::Json, None),
                 Found::Broken(end) => {
                     let damage = "a text in this value is not closed before the line ends";
@@ -65,6 +69,39 @@ pub(super) fn cut(
         });
         cut.advance(&text[at..at + length]);
         at += length;
+    }
+}
+
+/// Where the value that `text` begins with ends; its first line is `line` bytes long.
+fn value_end(text: &[u8], line: usize) -> Found {
+    match object_on_a_line(&text[..line]) {
+        Some(end) => Found::End(end),
+        None => Scanner::default().scan(text),
+    }
+}
+
+/// The end of an object that ends on its line: what the scanner finds, several times as fast.
+///
+/// It looks only at braces and backslashes, and counts the quotes between them to know which stand
+/// in a text. Brackets can be left out, since those of a sound object are balanced inside it.
+fn object_on_a_line(line: &[u8]) -> Option<usize> {
+    if line.first() != Some(&b'{') {
+        return None;
+    }
+    let (mut at, mut depth, mut in_text) = (0, 0u64, false);
+    loop {
+        let gap = memchr3(b'{', b'}', b'\\', line.get(at..)?)?;
+        in_text ^= memchr_iter(b'"', &line[at..at + gap]).count() % 2 == 1;
+        at += gap + 1;
+        match line[at - 1] {
+            b'\\' => at += 1, // what is escaped counts for nothing
+            _ if in_text => {}
+            b'{' => depth += 1,
+            _ => depth = depth.saturating_sub(1),
+        }
+        if depth == 0 && !in_text {
+            return Some(at);
+        }
     }
 }
 
@@ -98,4 +135,29 @@ pub(crate) fn cut_array(text: &[u8]) -> Result<Vec<std::ops::Range<usize>>, &'st
         return Err("a JSON array that is cut off or damaged");
     }
     Ok(found.items.into_iter().map(|item| item.range).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fast_way_finds_what_the_scanner_finds() {
+        for text in [
+            r#"{"a":1},{"#,
+            r#"{"a":"},{","b":{"c":[1,{"d":"\\"}]}}{"#,
+            r#"{"a":"\"}","b":"\\"}x"#,
+            r#"{}"#,
+            r#"{"a":"{","b":"[\\\"{"}]"#,
+            r#"{"a":"b"#,
+            r#"{"a":{"b":1}"#,
+            r#"{"a\"#,
+            "{\"a\":\"x\n}\",\"b\":\"}\"}",
+            "{\"a\":\n1}{",
+        ] {
+            let text = text.as_bytes();
+            let line = memchr(b'\n', text).unwrap_or(text.len());
+            assert_eq!(value_end(text, line), Scanner::default().scan(text), "{text:?}");
+        }
+    }
 }

@@ -41,7 +41,10 @@ pub(super) async fn sign_in(
 /// Makes a new one-time link for whoever has the API token.
 pub(super) async fn link(State(state): State<ConsoleState>) -> Response {
     match state.access.new_link((state.clock)()) {
-        Ok(path) => Json(serde_json::json!({ "path": path })).into_response(),
+        Ok(token) => {
+            let link = format!("/login?token={token}");
+            Json(serde_json::json!({ "link": link })).into_response()
+        }
         Err(error) => json::failed(&error),
     }
 }

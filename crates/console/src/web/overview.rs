@@ -134,30 +134,21 @@ fn answer(reply: Reply, question: &str, answer: &str, more: &Markup) -> Markup {
     }
 }
 
+/// Every finding is open until somebody can close it, so all of them count.
 fn wrong(overview: &Overview) -> Markup {
-    let count = |severity| overview.recent.of(severity);
-    let (critical, high) = (count(Severity::Critical), count(Severity::High));
-    let text = match (critical, high) {
-        (0, 0) => "Nothing critical or high had events in the last 24 hours.".to_owned(),
-        (0, high) => format!(
-            "{} with events in the last 24 hours.",
-            parts::counted(high, "high finding", "high findings")
-        ),
-        (critical, 0) => format!(
-            "{} with events in the last 24 hours.",
-            parts::counted(critical, "critical finding", "critical findings")
-        ),
-        (critical, high) => format!(
-            "{} critical and {} with events in the last 24 hours.",
-            parts::number(critical),
-            parts::counted(high, "high finding", "high findings")
-        ),
+    let open = |severity| overview.counts.of(severity);
+    let (critical, high) = (open(Severity::Critical), open(Severity::High));
+    let recent = overview.recent.of(Severity::Critical) + overview.recent.of(Severity::High);
+    let text = if critical + high == 0 {
+        "No finding is critical or high.".to_owned()
+    } else {
+        let (critical, high) = (parts::number(critical), parts::number(high));
+        let recent = parts::number(recent);
+        format!(
+            "{critical} critical and {high} high findings are open, {recent} had events in the last 24 hours."
+        )
     };
-    let filter = Filter {
-        severities: vec!["critical".into(), "high".into()],
-        since: "24h".into(),
-        ..Filter::default()
-    };
+    let filter = Filter { severities: vec!["critical".into(), "high".into()], ..Filter::default() };
     let more = html! {
         @if critical + high > 0 { p { a href=(Link::Findings(&filter)) { "Show them" } } }
     };

@@ -125,9 +125,15 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     let rules = Arc::new(Mutex::new(rules));
     let status = status(&pipeline, source, rules);
     let findings = pipeline.findings.clone();
-    let server =
-        Server::bind(options.listen, folder.path(), pipeline.journal.clone(), findings, status)
-            .await?;
+    let server = Server::bind(
+        options.listen,
+        folder.path(),
+        pipeline.journal.clone(),
+        settings.networks.clone(),
+        findings,
+        status,
+    )
+    .await?;
     eprintln!("\nopen  {}", server.link()?);
     let here = folder.path().display();
     eprintln!("next  hubwarden finding list --severity critical --data-dir {here}");

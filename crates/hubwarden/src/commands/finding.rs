@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hubwarden_bus::Journal;
 use hubwarden_console::web::now;
-use hubwarden_console::{Filter, FindingQuery, Findings, RawBytes, SqliteStore};
+use hubwarden_console::{Filter, FindingQuery, Findings, Order, RawBytes, SqliteStore};
 use hubwarden_event::{Finding, Timestamp};
 use hubwarden_proto::v1;
 use serde::Serialize;
@@ -111,10 +111,10 @@ impl Desk {
                     org: query.org.unwrap_or_default(),
                     text: query.text.unwrap_or_default(),
                     entity: query.entity.unwrap_or_default(),
+                    actor: query.actor.unwrap_or_default(),
+                    newest_first: query.order == Order::Newest,
                     limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
                     page_token: String::new(),
-                    actor: query.actor.unwrap_or_default(),
-                    newest_first: false,
                 };
                 let answer = client.findings().list_findings(request).await;
                 let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
@@ -178,9 +178,11 @@ fn query(filter: &FindingFilter) -> Result<FindingQuery, Failure> {
         ("rule", filter.rule.clone()),
         ("org", filter.org.clone()),
         ("entity", filter.entity.clone()),
+        ("actor", filter.actor.clone()),
         ("text", filter.text.clone()),
         ("since", filter.since.clone()),
         ("until", filter.until.clone()),
+        ("sort", Some(filter.sort.clone())),
     ];
     let pairs = pairs.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
     Ok(Filter::from_pairs(pairs).query(now(), filter.limit)?)

@@ -48,9 +48,15 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
     let findings = pipeline.findings.clone();
-    let server =
-        Server::bind(listen, &settings.data_dir, pipeline.journal.clone(), findings, status)
-            .await?;
+    let server = Server::bind(
+        listen,
+        &settings.data_dir,
+        pipeline.journal.clone(),
+        settings.networks.clone(),
+        findings,
+        status,
+    )
+    .await?;
     eprintln!("open {}", server.link()?);
     if config.github.is_empty() {
         eprintln!("no [[github]] connection is configured: only imports are judged");

@@ -7,6 +7,8 @@ use hubwarden_event::Kind;
 use super::clock::Clock;
 use super::codec::{Reader, StateError, Writer};
 use super::group::Group;
+use super::known::Threshold;
+use super::segment::{Entry, Segment};
 
 /// Identifies the windows of one rule, state and group within a run.
 pub(super) type GroupHash = [u8; 32];
@@ -42,10 +44,10 @@ impl Run {
 
     /// Notes that the run has events of this kind, so that time waits for its marks.
     pub(super) fn see(&mut self, kind: Kind) {
-        if !self.kinds.contains_key(&kind) {
-            self.kinds.insert(kind, BTreeMap::new());
+        self.kinds.entry(kind).or_insert_with(|| {
             self.dirty = true;
-        }
+            BTreeMap::new()
+        });
     }
 
     /// Hears a mark; true when the watermark has moved.
@@ -76,6 +78,40 @@ impl Run {
     pub(super) fn end(&mut self, partition: u32, partitions: u32) -> bool {
         self.dirty |= self.ended.insert(partition);
         self.ended.len() >= partitions as usize
+    }
+
+    /// Takes an event up; true when the store now lacks something of a segment it had all of.
+    pub(super) fn take_up(
+        &mut self,
+        hash: GroupHash,
+        entry: Entry,
+        rule: Threshold,
+        batch: u64,
+    ) -> bool {
+        let index = rule.segment(entry.time);
+        let expires_at = self.clock.expiry(rule.end(index));
+        let group = self.groups.entry(hash).or_default();
+        let added = group.get(index).is_none();
+        if added {
+            group.add(Segment::empty(index, expires_at));
+        }
+        let was_dirty = group.get(index).is_some_and(|segment| segment.dirty);
+        let fresh = group.insert(entry, rule);
+        let mut listed = false;
+        if let Some(segment) = group.get_mut(index) {
+            segment.used = batch;
+            if fresh {
+                segment.expires_at = segment.expires_at.max(expires_at);
+            }
+            listed = segment.dirty && !was_dirty;
+        }
+        if let Some(earlier) = group.get_mut(index - 1) {
+            earlier.used = batch;
+        }
+        if added {
+            self.queue(expires_at, hash, index);
+        }
+        listed
     }
 
     /// Notes that a segment is in memory.

@@ -1,8 +1,10 @@
+use std::sync::Arc;
+
 use hubwarden_event::{Severity, Timestamp};
 
-use super::super::Options;
-use super::harness::{Happening, Shell, events, rule, values};
-use crate::{RuleInfo, Window};
+use super::super::{Correlator, Options, Outcome};
+use super::harness::{Happening, Shell, events, matched, rule, values};
+use crate::{Lists, RuleFile, RuleInfo, RuleSet, Window};
 
 /// Delivers events at these seconds in this order and returns the number of events per finding.
 fn counts(window: Window, seconds: &[i64]) -> Vec<u64> {
@@ -114,4 +116,27 @@ fn times_at_the_ends_of_time_are_survived() {
         shell.restart();
     }
     assert!(shell.findings.len() > 3);
+}
+
+#[test]
+fn a_compiled_rule_gives_its_reasons() {
+    let text = "title: Many\nname: many--one\nlogsource: {product: github}\n\
+        detection:\n  selection: {action: repo.destroy}\n  condition: selection\nlevel: low\n\
+        ---\ntitle: Many\nname: many\ncorrelation:\n  type: event_count\n  rules: [many--one]\n  \
+        group-by: [actor]\n  timespan: 1h\n  condition: {gte: 2}\nlevel: high\n";
+    let file = RuleFile { name: "many.yml".into(), text: text.into() };
+    let compiled = RuleSet::compile(&[file], &Lists::default(), None);
+    assert_eq!(compiled.set.rules().len(), 1, "{:?}", compiled.problems);
+    let rules = compiled.set.rules().to_vec();
+    let mut correlator = Correlator::new(Arc::new(compiled.set), Options::default());
+    for number in 0..2 {
+        let body = matched(&rules, &Happening::at(number, number as i64), "live");
+        while let Outcome::Missing(keys) = correlator.apply(&body) {
+            keys.iter().for_each(|key| correlator.load(key, None).unwrap());
+        }
+    }
+    let findings = correlator.take_findings();
+    let reasons = findings[0].reason.iter();
+    let reasons: Vec<_> = reasons.map(|one| (&*one.field, &*one.value)).collect();
+    assert_eq!(reasons, [("action", "repo.destroy"), ("count", "2")]);
 }
