@@ -50,7 +50,7 @@ async fn doctor_says_what_is_wrong_what_follows_and_what_to_do() {
     let good = home(&simulator, scope, "good", "").run(&["doctor"]).expect(0);
     assert!(good.out.contains("readable with this token"), "{}", good.out);
     for (scope, token, parts) in [
-        (scope, "wrong", ["refused the token", "a new one"]),
+        (scope, "ghp_of_nobody", ["refused the token", "a new one"]),
         (scope, "unscoped", ["lacks a scope", "read:audit_log"]),
         ("org = \"nobody\"", "good", ["org/nobody", "the plan"]),
         ("org = \"nobody\"", "good", ["the name", "the permission"]),

@@ -120,6 +120,11 @@ impl Followed {
         }
     }
 
+    /// Every event that stands on the bus.
+    fn read(&self) -> HashSet<&String> {
+        self.runs.values().flat_map(|(_, ids)| ids).collect()
+    }
+
     /// Fails unless every event that the feed says it has read is there.
     fn holds(&self, feed: &v1::FeedCursor, known: &[Known]) {
         let none = HashSet::new();
@@ -145,7 +150,6 @@ async fn killed_again_and_again_it_finds_what_an_undisturbed_run_finds() {
     let life = Life::new(Plan { events, days: 5, ..Plan::default() }.ending_at(now - 60_000));
     let end = Timestamp::from_millis(life.plan().end_ms());
     let known = known(&life);
-    // a page too many costs time, one too few would end the reading before the last kill
     let settings = Settings {
         rate_limit: u64::MAX / 2,
         tokens: vec![Token::new("ghp_simulator")],
@@ -164,7 +168,7 @@ async fn killed_again_and_again_it_finds_what_an_undisturbed_run_finds() {
     assert!(expected.len() > 20, "{} findings", expected.len());
 
     let disturbed = home(&simulator, &life);
-    let mut followed = Followed::default();
+    let (mut followed, mut interrupted) = (Followed::default(), 0);
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut dice = move |sides: u64| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -183,12 +187,14 @@ async fn killed_again_and_again_it_finds_what_an_undisturbed_run_finds() {
         tokio::time::sleep(Duration::from_micros(dice(80_000))).await;
         server.kill();
         followed.check(&disturbed, &known).await;
+        interrupted += u64::from(followed.read().len() < known.len());
     }
+    assert!(interrupted * 3 >= kills, "{interrupted} of {kills} kills came before all was read");
     let server = Server::start(&disturbed);
     until("the rest of the disturbed run", patience, || finished(&disturbed, end).then_some(()));
     assert!(server.stop().success());
     followed.check(&disturbed, &known).await;
-    let read: HashSet<&String> = followed.runs.values().flat_map(|(_, ids)| ids).collect();
+    let read = followed.read();
     assert!(known.iter().all(|event| read.contains(&event.id)), "every event was read");
     assert_same("killed and undisturbed", &findings(&disturbed).await, &expected);
     assert_same("served and scanned", &expected, &scanned(&life));

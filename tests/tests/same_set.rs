@@ -14,6 +14,7 @@ use hubwarden_detector::Rulebook;
 use hubwarden_event::{Finding, Severity, Timestamp};
 use hubwarden_normalizer::Networks;
 use hubwarden_simulator::{Life, Plan};
+use hubwarden_testkit::Home;
 use hubwarden_tests::{all_findings, assert_same, essence};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -143,4 +144,21 @@ fn the_number_of_threads_does_not_matter() {
     let (one, many) = (scanned(1), scanned(5));
     assert!(one.findings.iter().any(|finding| finding.severity == Severity::Critical));
     assert_same("five threads", &essence(&many.findings), &essence(&one.findings));
+}
+
+/// Each import is a run and a process of its own; what it adds to a finding is counted from what was there.
+#[test]
+fn a_later_import_adds_to_what_an_earlier_one_found() {
+    let home = Home::default();
+    for (number, count) in [(0, 1), (1, 2), (1, 2), (2, 3)] {
+        let event = serde_json::json!({
+            "action": "org.disable_saml", "actor": "mallory", "org": "octo",
+            "@timestamp": 1_790_000_000_000_i64 + number * 1000, "_document_id": number.to_string(),
+        });
+        home.write("one.ndjson", event.to_string());
+        home.run(&["import", "one.ndjson"]).expect(0);
+        let found = home.run(&["finding", "list", "-o", "ndjson"]).expect(0).ndjson();
+        let shown: Vec<_> = found.iter().map(|one| one["count"].as_u64().unwrap()).collect();
+        assert_eq!(shown, [count], "after event {number}");
+    }
 }

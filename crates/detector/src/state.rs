@@ -13,6 +13,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The layout of the file; another number is refused.
 const FORMAT: i64 = 1;
 
+/// What stands as `freed` before anything was: then even what expires at the beginning of time is kept.
+const NEVER_FREED: i64 = i64::MIN;
+
 /// A dropped scope keeps its rows, nameless, until they are swept; so does what a scope has freed.
 /// The parts of a state are the rows from `id << 20` on: one range of the table, appended to.
 const SCHEMA: &str = "
@@ -159,9 +162,9 @@ impl State {
 
 fn load(db: &Connection, key: &StateKey) -> rusqlite::Result<Option<Stored>> {
     let sql = "SELECT state.id, expires_at FROM state JOIN scope ON scope.id = state.scope
-               WHERE scope.name = ?1 AND item = ?2 AND expires_at > freed";
+               WHERE scope.name = ?1 AND item = ?2 AND (expires_at > freed OR freed = ?3)";
     let mut find = db.prepare_cached(sql)?;
-    let keys = params![key.scope.to_string(), key.item_bytes()];
+    let keys = params![key.scope.to_string(), key.item_bytes(), NEVER_FREED];
     let found = find.query_row(keys, |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).optional()?;
     let Some((id, expires_at)) = found else { return Ok(None) };
     let mut parts =
@@ -210,7 +213,7 @@ fn store_put(db: &Connection, put: &Put) -> rusqlite::Result<()> {
         Some(id) => id,
         None => {
             let sql = "INSERT INTO scope (name, freed, sweep) VALUES (?1, ?2, 0)";
-            db.prepare_cached(sql)?.insert(params![scope, i64::MIN])?
+            db.prepare_cached(sql)?.insert(params![scope, NEVER_FREED])?
         }
     };
     let sql = "INSERT INTO state (scope, item, expires_at) VALUES (?1, ?2, ?3)

@@ -129,6 +129,21 @@ impl Stage {
     }
 }
 
+#[test]
+fn what_an_earlier_run_found_is_loaded_although_no_watermark_was_ever_heard() {
+    let mut stage = Stage::new();
+    for (number, run) in [(0, "import-1"), (1, "import-2")] {
+        let changes = stage.judge(&[matched(number, 500, run), run_end(run)]);
+        stage.state.commit(&changes, number + 1).unwrap();
+        stage.restart();
+    }
+    stage.publish();
+    let bodies = stage.published.values().cloned();
+    let counts: Vec<u64> =
+        bodies.map(|body| proto::decode_finding(body.into()).unwrap().count).collect();
+    assert_eq!(counts, [2], "the second run adds to the finding of the first");
+}
+
 /// How far a batch comes before the process dies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Dies {
