@@ -32,8 +32,9 @@ fn home(simulator: &Simulator, scope: &str, token: &str, more: &str) -> Home {
 }
 
 /// What `doctor` says about reading the log; it must have failed.
-fn doctor(home: &Home) -> String {
-    let ran = home.run(&["doctor", "-o", "json"]).expect(3);
+fn doctor(home: &Home, why: &str) -> String {
+    let ran = home.run(&["doctor", "-o", "json"]);
+    assert_eq!(ran.code, 3, "{why}: {ran:#?}");
     let failed = ran.json();
     let failed = failed.as_array().unwrap().iter().filter(|line| line["level"] == "fail");
     let found: Vec<_> = failed.map(|line| line["found"].as_str().unwrap().to_owned()).collect();
@@ -44,7 +45,10 @@ fn doctor(home: &Home) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_says_what_is_wrong_what_follows_and_what_to_do() {
     let simulator = simulator().await;
-    let life = Life::new(Plan { events: 0, stories: false, ..Plan::default() });
+    let now = hubwarden_console::web::now().as_millis();
+    let plan = Plan { events: 50, days: 2, stories: false, ..Plan::default() };
+    let life = Life::new(plan.ending_at(now));
+    simulator.add(life.events()).unwrap();
     let enterprise = format!("enterprise = \"{}\"", life.enterprise());
     let scope = enterprise.as_str();
     let good = home(&simulator, scope, "good", "").run(&["doctor"]).expect(0);
@@ -55,7 +59,7 @@ async fn doctor_says_what_is_wrong_what_follows_and_what_to_do() {
         ("org = \"nobody\"", "good", ["org/nobody", "the plan"]),
         ("org = \"nobody\"", "good", ["the name", "the permission"]),
     ] {
-        let found = doctor(&home(&simulator, scope, token, ""));
+        let found = doctor(&home(&simulator, scope, token, ""), token);
         assert!(parts.iter().all(|part| found.contains(part)), "{scope} {token}: {found}");
         assert!(!found.contains(token) || token == "good", "the token is not shown: {found}");
     }
@@ -70,7 +74,7 @@ async fn doctor_says_what_is_wrong_what_follows_and_what_to_do() {
         (Fault::OtherHost("evil.example".into()), "another host"),
     ] {
         simulator.fault_next(fault.clone());
-        let found = doctor(&here);
+        let found = doctor(&here, &format!("{fault:?}"));
         assert!(found.contains(part), "{fault:?}: {found}");
     }
 }

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 use hubwarden_simulator::{Life, Plan};
-use hubwarden_testkit::Home;
+use hubwarden_testkit::{Home, Server};
 use hubwarden_tests::lists_section;
 use serde_json::Value;
 
@@ -104,4 +104,16 @@ fn a_large_import_and_a_large_scan_stay_within_200_mb() {
     }
     assert!(findings[0].len() > 5);
     assert_eq!(findings[0], findings[1], "scanned and imported");
+}
+
+#[test]
+fn a_server_with_nothing_to_do_stays_under_100_mb_and_stops_in_order() {
+    let home = Home::default();
+    let server = Server::start(&home);
+    home.run(&["status"]).expect(0);
+    let peak_kib = server.peak_kib();
+    assert!(peak_kib < 100_000_000 / 1024, "{peak_kib} KiB");
+    assert!(server.said().contains("open http://127.0.0.1:"), "{}", server.said());
+    assert!(server.stop().success());
+    assert!(!home.data().join("server.json").exists(), "it no longer points to nobody");
 }
