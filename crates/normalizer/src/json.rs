@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::Rejected;
+use crate::{Rejected, quick};
 
 /// One name and value of an object.
 #[derive(Debug)]
@@ -25,6 +25,14 @@ pub(crate) struct Member<'de> {
 ///
 /// Values are checked to be JSON and skipped iteratively, so that depth costs no stack here.
 pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, Rejected> {
+    match quick::members(text) {
+        Some(members) => Ok(members),
+        None => checked_members(text),
+    }
+}
+
+/// As [`members`], by `serde_json` alone, which says what is wrong.
+pub(crate) fn checked_members(text: &str) -> Result<Vec<Member<'_>>, Rejected> {
     let start = text.trim_ascii_start().as_bytes().first();
     let what = match start {
         Some(b'{') => {
