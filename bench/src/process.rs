@@ -58,6 +58,18 @@ impl Resident {
     }
 }
 
+/// Processor time of this process so far, in hundredths of a second.
+pub(crate) fn ticks() -> Outcome<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    ticks_of(&stat).ok_or_else(|| "/proc/self/stat does not say what was used".into())
+}
+
+/// User and system time; the name before them may hold blanks and parentheses.
+fn ticks_of(stat: &str) -> Option<u64> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -70,5 +82,12 @@ mod tests {
         let resident = Resident::parse(status).unwrap();
         assert_eq!((resident.now, resident.peak), (10 << 10, 20 << 10));
         assert!(Resident::parse("Name:\tzombie\n").is_none());
+    }
+
+    #[test]
+    fn reads_what_was_used() {
+        let stat = "7 (a) b) R 1 7 7 0 -1 4194304 90 0 0 0 120 30 0 0 20 0 1 0 5 6 7\n";
+        assert_eq!(ticks_of(stat), Some(150));
+        assert_eq!(ticks_of("7 (a"), None);
     }
 }

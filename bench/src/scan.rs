@@ -14,6 +14,7 @@ use hubwarden_normalizer::Networks;
 use hubwarden_simulator::{Format, Life, Plan, export};
 
 use crate::figure::{Bound, Figure, Outcome};
+use crate::process;
 
 const ROUNDS: usize = 3;
 const THREADS: NonZero<usize> = NonZero::new(2).expect("two is not zero");
@@ -44,13 +45,12 @@ pub(crate) fn measure(events: u64) -> Outcome<Figure> {
     let (mut parsing, mut scanning) = (f64::INFINITY, f64::INFINITY);
     let mut findings = 0;
     for round in 1..=ROUNDS {
-        let start = Instant::now();
+        let start = Watch::start()?;
         let parsed = parse(&lines)?;
-        let parse_seconds = start.elapsed().as_secs_f64();
-        let start = Instant::now();
+        let parse_seconds = start.stop("parsing", round)?;
+        let start = Watch::start()?;
         let report = scanned(&path, &settings)?;
-        let scan_seconds = start.elapsed().as_secs_f64();
-        eprintln!("  round {round}: parsing {parse_seconds:.2} s, scan {scan_seconds:.2} s");
+        let scan_seconds = start.stop("scan", round)?;
         check(events, parsed, &report)?;
         findings = report.findings.len();
         parsing = parsing.min(parse_seconds);
@@ -71,6 +71,26 @@ pub(crate) fn measure(events: u64) -> Outcome<Figure> {
         value: parsing / scanning,
         bound: Bound::AtLeast(FLOOR),
     })
+}
+
+/// Measures time, and beside it what this process took of the processors: the difference is others'.
+struct Watch {
+    start: Instant,
+    ticks: u64,
+}
+
+impl Watch {
+    fn start() -> Outcome<Self> {
+        Ok(Self { ticks: process::ticks()?, start: Instant::now() })
+    }
+
+    /// Tells both, gives the time in seconds.
+    fn stop(self, what: &str, round: usize) -> Outcome<f64> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let on_processors = (process::ticks()? - self.ticks) as f64 / 100.0;
+        eprintln!("  round {round}: {what} {seconds:.2} s, on processors {on_processors:.2} s");
+        Ok(seconds)
+    }
 }
 
 fn scanned(path: &Path, settings: &ScanSettings) -> Outcome<ScanReport> {

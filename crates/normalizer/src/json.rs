@@ -8,6 +8,17 @@ use serde_json::value::RawValue;
 
 use crate::{Rejected, quick};
 
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is, without quotes.
+    Plain,
+    /// As JSON text between quotes, certainly without escapes.
+    Quoted,
+    /// As JSON text of any kind.
+    Json,
+}
+
 /// One name and value of an object.
 #[derive(Debug)]
 pub(crate) struct Member<'de> {
@@ -15,8 +26,8 @@ pub(crate) struct Member<'de> {
     pub(crate) key: Cow<'de, str>,
     /// What stands behind it.
     pub(crate) value: &'de str,
-    /// Whether the value is JSON text; else it is a plain text.
-    pub(crate) is_json: bool,
+    /// How the value is written.
+    pub(crate) form: Form,
     /// The dictionary's id of its full name, once that has been looked up.
     pub(crate) id: Option<u16>,
 }
@@ -85,7 +96,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::with_capacity(USUAL);
         while let Some(key) = map.next_key_seed(Key)? {
             let value: &RawValue = map.next_value()?;
-            members.push(Member { key, value: value.get(), is_json: true, id: None });
+            members.push(Member { key, value: value.get(), form: Form::Json, id: None });
         }
         Ok(members)
     }
