@@ -3,7 +3,9 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
-(cd "$here" && npm ci --silent --ignore-scripts --no-audit --no-fund)
+# Installing unpacks 400 MB: again only when the lock file has changed since.
+[ "$here/node_modules/.package-lock.json" -nt "$here/package-lock.json" ] ||
+    (cd "$here" && npm ci --silent --ignore-scripts --no-audit --no-fund)
 cd "$here/../.."
 cargo build --quiet --locked -p hubwarden-simulator --bin hubwarden-simulator
 target=$(cargo metadata --format-version 1 --no-deps --locked |
