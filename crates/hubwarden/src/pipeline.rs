@@ -140,8 +140,9 @@ impl Pipeline {
 
     /// Records that each stage has not consumed yet, in the order of the line.
     pub fn lags(&self) -> Vec<(&'static str, u64)> {
-        let ends = self.journal.ends();
+        // In this order: what a stage wrote before its position is within the ends that are read after it.
         let stages = self.journal.stage_positions();
+        let ends = self.journal.ends();
         let lag = |(name, topic): (&'static str, Topic)| {
             let at = stages.iter().find(|(stage, _)| stage == name);
             let at = at.and_then(|(_, positions)| positions.get(topic, 0)).unwrap_or(0);

@@ -35,6 +35,7 @@ pub(crate) fn scan(global: &Global, options: &args::Scan) -> Result<Exit, Failur
         threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
         started_at: now(),
     };
+    super::serve::tell_refused(&super::serve::rules_status(&settings.rulebook));
     let bar = bar(size_of(&options.files));
     let mut named = 0;
     let rejected = |line: &scan::RejectedLine| {
@@ -96,7 +97,9 @@ async fn import_here(
 ) -> Result<Advance, Failure> {
     let mut tasks = JoinSet::new();
     let stages = CancellationToken::new();
-    let pipeline = Pipeline::start(&Settings::of(config)?, &mut tasks, &stages).await?;
+    let settings = Settings::of(config)?;
+    super::serve::tell_refused(&super::serve::rules_status(&settings.rulebook));
+    let pipeline = Pipeline::start(&settings, &mut tasks, &stages).await?;
     let mut to = ToBus(pipeline.journal.writer("import"));
     let work = async {
         let advance = hubwarden_collector::import(inputs, import, &mut to, told, stop).await?;

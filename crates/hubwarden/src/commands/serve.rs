@@ -32,9 +32,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let mut tasks = JoinSet::new();
     let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await?;
     let rules = rules_status(&settings.rulebook);
-    for problem in &rules.refused {
-        eprintln!("{}: {}", problem.name, problem.reason);
-    }
+    tell_refused(&rules);
     let lead =
         Duration::from_millis(settings.rulebook.compile().set.longest_span_ms().unsigned_abs());
     let mut sources = Vec::new();
@@ -102,6 +100,14 @@ async fn watch_rules(
             }
             Err(error) => tracing::error!(%error, "the rules stay as they were"),
         }
+    }
+}
+
+/// Names the rules that were not loaded, by file and line.
+pub(crate) fn tell_refused(rules: &RulesStatus) {
+    for problem in &rules.refused {
+        let text = format!("{}: {}", problem.name, problem.reason);
+        eprintln!("{}", hubwarden_console::escape::terminal(&text));
     }
 }
 
