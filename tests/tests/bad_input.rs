@@ -199,8 +199,14 @@ fn every_step_of_an_odd_event_can_be_seen() {
     let [seconds, future, twice] = ran.ndjson().try_into().unwrap();
     assert_eq!(seconds["time"]["written_as"], "seconds");
     assert_eq!(seconds["time"]["occurred_at"], "2026-09-21T14:13:20.000Z");
-    assert_eq!((&future["time"]["suspect"], &seconds["time"]["suspect"]), (&json!(true), &json!(false)));
-    assert!(seconds["warnings"].to_string().contains("1 × time in seconds"), "it is counted: {seconds}");
+    assert_eq!(
+        (&future["time"]["suspect"], &seconds["time"]["suspect"]),
+        (&json!(true), &json!(false))
+    );
+    assert!(
+        seconds["warnings"].to_string().contains("1 × time in seconds"),
+        "it is counted: {seconds}"
+    );
     assert!(twice.to_string().contains("92233720368547758080123"), "the number stays as sent");
 }
 
