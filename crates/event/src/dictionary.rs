@@ -13,11 +13,13 @@ static IDS: LazyLock<HashMap<&'static str, u16, foldhash::fast::RandomState>> =
     LazyLock::new(|| NAMES.iter().zip(0..).map(|(name, id)| (*name, id)).collect());
 
 /// The id of a field name, if the dictionary has it.
+#[inline]
 pub fn id(name: &str) -> Option<u16> {
     IDS.get(name).copied()
 }
 
 /// The field name of an id, if this release knows it.
+#[inline]
 pub fn name(id: u16) -> Option<&'static str> {
     NAMES.get(usize::from(id)).copied()
 }

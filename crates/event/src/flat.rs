@@ -121,7 +121,24 @@ impl FlatRecord {
         })
     }
 
+    /// The fields of [`cells`](Self::cells) alone: the dictionary's id, or the name of a field without.
+    #[inline]
+    pub fn fields(&self) -> impl Iterator<Item = Result<u16, &str>> {
+        let mut start = 0;
+        self.cells.iter().map(move |cell| {
+            let begin = std::mem::replace(&mut start, cell.end as usize);
+            match cell.field {
+                NAMED => {
+                    let end = begin + usize::from(cell.name_length);
+                    Err(self.text.get(begin..end).unwrap_or_default())
+                }
+                id => Ok(id),
+            }
+        })
+    }
+
     /// The cell at a position of [`cells`](Self::cells), without walking there.
+    #[inline]
     pub fn cell(&self, position: usize) -> Option<CellRef<'_>> {
         let cell = self.cells.get(position)?;
         let start = match position.checked_sub(1) {
@@ -135,6 +152,16 @@ impl FlatRecord {
         };
         let field = (cell.field != NAMED).then_some(cell.field);
         Some(CellRef { field, name, kind: cell.kind, cut: cell.cut, text })
+    }
+
+    /// How many cells there are.
+    pub fn len(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Whether there is no cell.
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
     }
 
     /// The cells of one field.
@@ -167,6 +194,7 @@ impl FlatRecord {
     }
 
     /// Bytes on the wire.
+    #[inline]
     pub fn encoded_len(&self) -> usize {
         HEAD + self.cells.len() * CELL + self.text.len()
     }
@@ -286,9 +314,13 @@ impl FlatBuilder {
     }
 
     /// As [`push`](Self::push), for a caller that has looked the name up already.
+    #[inline]
     pub fn push_known(&mut self, id: Option<u16>, name: &str, kind: CellKind, text: &str) -> bool {
         let record = &mut self.record;
-        let kept = &text[..text.floor_char_boundary(MAX_VALUE_BYTES)];
+        let kept = match text.len() {
+            ..=MAX_VALUE_BYTES => text,
+            _ => &text[..text.floor_char_boundary(MAX_VALUE_BYTES)],
+        };
         let named = if id.is_some() { "" } else { name };
         let name_length = u16::try_from(named.len());
         let end = record.text.len() + named.len() + kept.len();
@@ -298,7 +330,9 @@ impl FlatBuilder {
             record.dropped = true;
             return false;
         };
-        record.text.push_str(named);
+        if !named.is_empty() {
+            record.text.push_str(named);
+        }
         record.text.push_str(kept);
         record.cells.push(Cell {
             field: id.unwrap_or(NAMED),
@@ -311,6 +345,7 @@ impl FlatBuilder {
     }
 
     /// What has been added so far.
+    #[inline]
     pub fn record(&self) -> &FlatRecord {
         &self.record
     }
@@ -370,6 +405,8 @@ mod tests {
         for (position, cell) in record.cells().enumerate() {
             assert_eq!(record.cell(position), Some(cell));
         }
+        let fields = record.cells().map(|cell| cell.field.ok_or(cell.name));
+        assert!(record.fields().eq(fields));
         assert_eq!(record.cell(6), None);
         let json = serde_json::Value::Object(record.to_json()).to_string();
         assert!(

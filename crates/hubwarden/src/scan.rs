@@ -75,7 +75,6 @@ pub fn scan(
     progress: impl Fn(u64) + Sync,
 ) -> Result<ScanReport, Error> {
     let rules = Arc::new(settings.rulebook.compile().set);
-    let import = Import::new(settings.connection.clone(), inputs, settings.started_at);
     let networks = Arc::new(settings.networks.clone());
     let (chunks, waiting) = sync_channel::<Chunk>(WAITING);
     let waiting = Mutex::new(waiting);
@@ -83,8 +82,11 @@ pub fn scan(
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| read_all(inputs, chunks, &progress));
         for _ in 0..settings.threads.get() {
-            let (results, waiting, import) = (judged.clone(), &waiting, &import);
+            let (results, waiting) = (judged.clone(), &waiting);
             let (rules, networks) = (rules.clone(), networks.clone());
+            // a copy of the names for each thread: every event counts its references to them
+            let connection = ConnectionId::new(settings.connection.as_str());
+            let import = Import::new(connection, inputs, settings.started_at);
             scope.spawn(move || {
                 let mut worker = Worker::new(rules, networks, import);
                 while let Some(chunk) = next(waiting) {
@@ -143,15 +145,15 @@ fn read_all(
     Ok(())
 }
 
-struct Worker<'a> {
+struct Worker {
     normalizer: Normalizer,
     engine: Engine,
     scratch: Scratch,
-    import: &'a Import,
+    import: Import,
 }
 
-impl<'a> Worker<'a> {
-    fn new(rules: Arc<RuleSet>, networks: Arc<Networks>, import: &'a Import) -> Self {
+impl Worker {
+    fn new(rules: Arc<RuleSet>, networks: Arc<Networks>, import: Import) -> Self {
         let normalizer = Normalizer::new(networks);
         Self { normalizer, engine: Engine::new(rules), scratch: Scratch::default(), import }
     }

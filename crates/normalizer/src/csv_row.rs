@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use csv::StringRecord;
 
 use crate::Rejected;
-use crate::json::Member;
+use crate::json::{Form, Member};
 
 /// The header and the one row below it.
 pub(crate) fn read(text: &str) -> Result<[StringRecord; 2], Rejected> {
@@ -30,6 +30,7 @@ pub(crate) fn read(text: &str) -> Result<[StringRecord; 2], Rejected> {
 
 /// Each cell under its column's name; an empty cell is an empty text.
 pub(crate) fn members([header, row]: &[StringRecord; 2]) -> Vec<Member<'_>> {
-    let cell = |(name, value)| Member { key: Cow::Borrowed(name), value, is_json: false, id: None };
+    let cell =
+        |(name, value)| Member { key: Cow::Borrowed(name), value, form: Form::Plain, id: None };
     header.iter().zip(row).map(cell).collect()
 }

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use hubwarden_event::{CellKind, FlatBuilder, MAX_RECORD_BYTES, MAX_VALUE_BYTES, dictionary};
 
 use crate::facts::{self, Facts};
-use crate::json::{self, Member};
+use crate::json::{self, Form, Member};
 use crate::{Counts, Rejected};
 
 /// Objects and arrays inside each other beyond this are rejected.
@@ -27,6 +27,37 @@ const RESERVED: &str = "hw";
 pub(crate) struct Scratch {
     /// For each cell, how many keys lead to it.
     ranks: Vec<u8>,
+    order: Order,
+}
+
+/// Finds ids of names by the order in which they came before: senders write fields in one order.
+#[derive(Debug, Clone)]
+struct Order {
+    /// For each id, the one that came after it last; at the end, the one that came first.
+    next: Vec<u16>,
+    last: usize,
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { next: vec![0; dictionary::len() + 1], last: dictionary::len() }
+    }
+}
+
+impl Order {
+    /// Stands before the first name again.
+    fn restart(&mut self) {
+        self.last = dictionary::len();
+    }
+
+    /// As [`dictionary::id`].
+    fn id(&mut self, name: &str) -> Option<u16> {
+        let guess = self.next[self.last];
+        let id = if dictionary::name(guess) == Some(name) { guess } else { dictionary::id(name)? };
+        self.next[self.last] = id;
+        self.last = usize::from(id);
+        Some(id)
+    }
 }
 
 /// One record on its way into cells.
@@ -85,7 +116,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
                 self.counts.unknown_fields.count(&member.key);
             }
             self.member(&member.key, member, 1, 1)?;
-            if member.is_json && member.value.starts_with('{') && member.key == "data" {
+            if member.form == Form::Json && member.value.starts_with('{') && member.key == "data" {
                 data = Some(member.value);
             }
         }
@@ -119,11 +150,12 @@ impl<'s, 'de> Flatten<'s, 'de> {
         /// The dictionary's ids that the bit set has room for; higher ones are told apart by name.
         const BITS: usize = 1024;
         let mut name = String::new();
+        self.scratch.order.restart();
         let mut seen = [0u64; BITS / 64];
         let (mut unnumbered, mut again) = (0, false);
         for member in members.iter_mut() {
             if prefix.is_empty() {
-                member.id = dictionary::id(&member.key);
+                member.id = self.scratch.order.id(&member.key);
                 self.dotted |= facts::is_dotted(member.id, &member.key);
                 self.reserved |= is_reserved(&member.key);
             } else {
@@ -168,10 +200,12 @@ impl<'s, 'de> Flatten<'s, 'de> {
         depth: usize,
         rank: u8,
     ) -> Result<(), Rejected> {
-        if member.is_json {
-            return self.value(name, member.id, member.value, depth, rank);
-        }
-        self.cell(name, member.id, CellKind::Text, member.value, rank);
+        let text = match member.form {
+            Form::Json => return self.value(name, member.id, member.value, depth, rank),
+            Form::Quoted => member.value.get(1..member.value.len() - 1).unwrap_or_default(),
+            Form::Plain => member.value,
+        };
+        self.cell(name, member.id, CellKind::Text, text, rank);
         Ok(())
     }
 
@@ -298,4 +332,21 @@ fn check_depth(depth: usize) -> Result<(), Rejected> {
         return Err(Rejected::new("nested deeper than 64 levels"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_fields_decides_nothing() {
+        let mut order = Order::default();
+        let names = ["action", "actor", "nobody's", "org", "action", "actor", "action", "org"];
+        for _ in 0..3 {
+            order.restart();
+            for name in names.iter().chain(names.iter().rev()) {
+                assert_eq!(order.id(name), dictionary::id(name), "{name}");
+            }
+        }
+    }
 }

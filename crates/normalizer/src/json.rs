@@ -6,7 +6,18 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::Rejected;
+use crate::{Rejected, quick};
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is, without quotes.
+    Plain,
+    /// As JSON text between quotes, certainly without escapes.
+    Quoted,
+    /// As JSON text of any kind.
+    Json,
+}
 
 /// One name and value of an object.
 #[derive(Debug)]
@@ -15,8 +26,8 @@ pub(crate) struct Member<'de> {
     pub(crate) key: Cow<'de, str>,
     /// What stands behind it.
     pub(crate) value: &'de str,
-    /// Whether the value is JSON text; else it is a plain text.
-    pub(crate) is_json: bool,
+    /// How the value is written.
+    pub(crate) form: Form,
     /// The dictionary's id of its full name, once that has been looked up.
     pub(crate) id: Option<u16>,
 }
@@ -25,6 +36,14 @@ pub(crate) struct Member<'de> {
 ///
 /// Values are checked to be JSON and skipped iteratively, so that depth costs no stack here.
 pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, Rejected> {
+    match quick::members(text) {
+        Some(members) => Ok(members),
+        None => checked_members(text),
+    }
+}
+
+/// As [`members`], by `serde_json` alone, which says what is wrong.
+pub(crate) fn checked_members(text: &str) -> Result<Vec<Member<'_>>, Rejected> {
     let start = text.trim_ascii_start().as_bytes().first();
     let what = match start {
         Some(b'{') => {
@@ -77,7 +96,7 @@ impl<'de> Visitor<'de> for Members {
         let mut members = Vec::with_capacity(USUAL);
         while let Some(key) = map.next_key_seed(Key)? {
             let value: &RawValue = map.next_value()?;
-            members.push(Member { key, value: value.get(), is_json: true, id: None });
+            members.push(Member { key, value: value.get(), form: Form::Json, id: None });
         }
         Ok(members)
     }

@@ -14,6 +14,7 @@ mod flatten;
 mod json;
 mod networks;
 mod normalize;
+mod quick;
 mod rejected;
 mod repeats;
 mod route;

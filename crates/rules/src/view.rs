@@ -41,11 +41,11 @@ impl Fields {
         slot
     }
 
-    fn find(&self, field: Option<u16>, name: &str) -> u32 {
+    fn find(&self, field: Result<u16, &str>) -> u32 {
         match field {
-            Some(id) => self.by_id[usize::from(id)],
-            None if self.by_name.is_empty() => NONE,
-            None => self.by_name.get(name).copied().unwrap_or(NONE),
+            Ok(id) => self.by_id[usize::from(id)],
+            Err(_) if self.by_name.is_empty() => NONE,
+            Err(name) => self.by_name.get(name).copied().unwrap_or(NONE),
         }
     }
 }
@@ -105,10 +105,10 @@ impl<'a, 's> View<'a, 's> {
         }
         scratch.links.clear();
         scratch.folds.clear();
+        scratch.folds.resize(record.len(), Fold::Unknown);
         scratch.folded.clear();
-        for (cell, found) in (0..).zip(record.cells()) {
-            scratch.folds.push(Fold::Unknown);
-            let slot = fields.find(found.field, found.name);
+        for (cell, field) in (0..).zip(record.fields()) {
+            let slot = fields.find(field);
             if slot == NONE {
                 continue;
             }

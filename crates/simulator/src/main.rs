@@ -43,6 +43,9 @@ struct LifeArgs {
     /// Leave out campaigns and look-alikes.
     #[arg(long)]
     no_stories: bool,
+    /// Last moment of the events, in milliseconds since 1970 [default: now when serving].
+    #[arg(long)]
+    end_ms: Option<i64>,
 }
 
 #[derive(Args)]
@@ -53,6 +56,9 @@ struct ServeArgs {
     /// Token that clients must send.
     #[arg(long, default_value = "ghp_simulator")]
     token: String,
+    /// Scopes of the token, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "read:audit_log,read:org")]
+    scopes: Vec<String>,
     /// Audit-log requests an hour.
     #[arg(long, default_value_t = 1750)]
     rate_limit: u64,
@@ -83,9 +89,6 @@ struct GenerateArgs {
     /// Form of the file.
     #[arg(long, value_enum, default_value_t = FileFormat::Ndjson)]
     format: FileFormat,
-    /// Last moment of the events, in milliseconds since 1970.
-    #[arg(long)]
-    end_ms: Option<i64>,
     /// File to write; `-` is standard output.
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
@@ -114,8 +117,12 @@ impl From<FileFormat> for Format {
 
 impl LifeArgs {
     fn plan(&self) -> Plan {
-        let Self { seed, days, events, no_stories } = *self;
-        Plan { seed, days, events, stories: !no_stories, ..Plan::default() }
+        let Self { seed, days, events, no_stories, end_ms } = *self;
+        let plan = Plan { seed, days, events, stories: !no_stories, ..Plan::default() };
+        match end_ms {
+            Some(end_ms) => plan.ending_at(end_ms),
+            None => plan,
+        }
     }
 }
 
@@ -142,11 +149,7 @@ async fn main() -> ExitCode {
 }
 
 fn write_file(generate: &GenerateArgs) -> Result<(), Box<dyn Error>> {
-    let plan = generate.life.plan();
-    let life = Life::new(match generate.end_ms {
-        Some(end_ms) => plan.ending_at(end_ms),
-        None => plan,
-    });
+    let life = Life::new(generate.life.plan());
     let out: Box<dyn Write> = if generate.output == Path::new("-") {
         Box::new(io::stdout().lock())
     } else {
@@ -162,7 +165,7 @@ fn write_file(generate: &GenerateArgs) -> Result<(), Box<dyn Error>> {
 async fn serve(args: &LifeArgs, serve: ServeArgs) -> Result<(), Box<dyn Error>> {
     let simulator = Simulator::start(Settings {
         listen: serve.listen,
-        tokens: vec![Token::new(&serve.token)],
+        tokens: vec![Token { scopes: serve.scopes, ..Token::new(&serve.token) }],
         rate_limit: serve.rate_limit,
         page_limit: serve.page_limit.max(1),
         ghes: serve.ghes,
@@ -173,7 +176,8 @@ async fn serve(args: &LifeArgs, serve: ServeArgs) -> Result<(), Box<dyn Error>> 
     })
     .await?;
     let now_ms = now_ms();
-    simulator.add(Life::new(args.plan().ending_at(now_ms)).events())?;
+    let plan = args.plan().ending_at(args.end_ms.unwrap_or(now_ms));
+    simulator.add(Life::new(plan).events())?;
     if let Some(an_hour) = serve.follow {
         // What lies ahead is in the log already and becomes visible as the time comes: a day at once.
         let ahead = Plan {

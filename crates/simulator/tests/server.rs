@@ -498,6 +498,26 @@ async fn ghes_counts_pages_and_has_no_limits() {
     let meta: Value =
         request(&format!("{}/meta", simulator.url()), None).await.json().await.unwrap();
     assert_eq!(meta["installed_version"], "3.19.0");
+    let user = get(&format!("{}/user", simulator.url())).await;
+    assert_eq!((user.status().as_u16(), header(&user, "x-ratelimit-limit")), (200, ""));
+    let versions = get(&format!("{}/versions", simulator.url())).await;
+    assert_eq!(versions.status(), 404, "only GitHub.com has it");
+}
+
+#[tokio::test]
+async fn the_enterprise_log_also_knows_pages_by_number() {
+    let simulator = started(settings()).await;
+    let events =
+        (0..25).map(|n| event(NOW - DAY + n, &format!("id{n:02}"), "team.create", "octo-shop"));
+    simulator.add_json(events).unwrap();
+    let base = format!("{}/enterprises/octo-corp/audit-log?order=asc&per_page=10", simulator.url());
+    let third = get(&format!("{base}&page=3")).await;
+    assert_eq!(link(&third, "prev"), Some(format!("{base}&page=2")));
+    assert_eq!(link(&third, "next"), None);
+    assert_eq!(ids_of(third).await, ["id20", "id21", "id22", "id23", "id24"]);
+    let of_org =
+        format!("{}/orgs/octo-shop/audit-log?order=asc&per_page=1&page=3", simulator.url());
+    assert_eq!(ids_of(get(&of_org).await).await, ["id00"], "the organization's does not");
 }
 
 #[tokio::test]
@@ -508,6 +528,19 @@ async fn the_small_endpoints_answer() {
     assert_eq!(versions, json!(["2022-11-28", "2026-03-10"]));
     let user = get(&format!("{}/user", simulator.url())).await;
     assert_eq!(header(&user, "x-oauth-scopes"), "read:audit_log, read:org");
+    assert_eq!(header(&user, "x-ratelimit-resource"), "core");
+    assert_eq!(header(&user, "x-ratelimit-reset"), ((NOW + 3_600_000) / 1000).to_string());
+    let user: Value = user.json().await.unwrap();
+    assert_eq!(user["url"], format!("{}/users/octo-auditor", simulator.url()));
+    for (version, has_rate) in [("2022-11-28", true), ("2026-03-10", false)] {
+        let client = client(reqwest::Client::builder().user_agent("test"));
+        let limits = client.get(format!("{}/rate_limit", simulator.url()));
+        let limits = limits.bearer_auth("ghp_simulator").header("x-github-api-version", version);
+        let limits = limits.send().await.unwrap();
+        assert_eq!(header(&limits, "x-github-api-version-selected"), version);
+        let limits: Value = limits.json().await.unwrap();
+        assert_eq!(limits.get("rate").is_some(), has_rate, "{version}");
+    }
     let org: Value =
         get(&format!("{}/orgs/Octo-Shop", simulator.url())).await.json().await.unwrap();
     assert_eq!((&org["login"], &org["id"]), (&json!("octo-shop"), &json!(80_307_827)));

@@ -14,7 +14,7 @@ use super::{Chunk, Input, Item, KEPT, MAX_ITEM, Whole, csv, lines, values};
 use crate::Error;
 
 /// About how many bytes of text a chunk holds.
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 256 << 10;
 
 /// Reads one file chunk by chunk; memory does not grow with the file.
 pub struct Reader {

@@ -30,7 +30,7 @@ use crate::server::Server;
 use crate::{Pipeline, Settings};
 
 /// Records a commit of the demo's source.
-const BATCH: usize = 2_000;
+const BATCH: usize = 4_000;
 
 /// What the demo prints.
 #[derive(Debug, Serialize)]

@@ -77,11 +77,13 @@ fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> 
         return Ok(Exit::Done);
     }
     let status = Journal::open_read_only(journal)?.status();
-    let stages: Vec<_> = status
-        .stages
-        .iter()
-        .map(|lag| hubwarden_console::StageStatus { name: lag.stage.clone(), lag: lag.records() })
-        .collect();
+    let mut lags = std::collections::BTreeMap::<&str, u64>::new();
+    for lag in &status.stages {
+        *lags.entry(&lag.stage).or_default() += lag.records();
+    }
+    let named =
+        |(name, lag): (&str, u64)| hubwarden_console::StageStatus { name: name.into(), lag };
+    let stages: Vec<_> = lags.into_iter().map(named).collect();
     let mut lines =
         vec![format!("journal: {} MiB in {} segments", status.bytes >> 20, status.segments)];
     lines.extend(

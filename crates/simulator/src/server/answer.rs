@@ -10,6 +10,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio_stream::Stream;
 
+use super::state::Rate;
+
 pub(crate) const DOCUMENTATION: &str = "https://docs.github.com/rest";
 
 /// An answer whose headers may still be added to.
@@ -48,6 +50,15 @@ impl Answer {
             self.0.headers_mut().insert(name, value);
         }
         self
+    }
+
+    /// Says how much of a bucket is used.
+    pub(crate) fn with_rate(self, resource: &str, rate: Rate) -> Self {
+        self.with("x-ratelimit-limit", &rate.limit.to_string())
+            .with("x-ratelimit-remaining", &rate.remaining().to_string())
+            .with("x-ratelimit-used", &rate.used.to_string())
+            .with("x-ratelimit-reset", &rate.reset_s().to_string())
+            .with("x-ratelimit-resource", resource)
     }
 
     pub(crate) fn html() -> Self {

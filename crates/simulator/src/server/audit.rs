@@ -92,15 +92,10 @@ impl Request<'_> {
     }
 
     fn with_limits(&self, answer: Answer, rate: Rate) -> Answer {
-        if self.state.settings.ghes.is_some() {
-            return answer;
+        match self.state.settings.ghes {
+            Some(_) => answer,
+            None => answer.with_rate("audit_log", rate),
         }
-        answer
-            .with("x-ratelimit-limit", &rate.limit.to_string())
-            .with("x-ratelimit-remaining", &rate.remaining().to_string())
-            .with("x-ratelimit-used", &rate.used.to_string())
-            .with("x-ratelimit-reset", &rate.reset_ms.div_euclid(1000).to_string())
-            .with("x-ratelimit-resource", "audit_log")
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
@@ -138,7 +133,7 @@ impl Request<'_> {
             keeps_all: self.state.settings.ghes.is_some(),
             twice_per_mille: self.state.settings.twice_per_mille,
         };
-        if self.state.settings.ghes.is_some() {
+        if self.state.settings.ghes.is_some() || self.asks_for_number() {
             return self.numbered(&query, size, fault);
         }
         let at = match (self.parameter("after"), self.parameter("before")) {
@@ -151,6 +146,14 @@ impl Request<'_> {
         };
         let page = self.state.inner().store.page(&query, &at, size);
         finish(&page.events, &self.links(&page, fault), fault)
+    }
+
+    /// Whether a page is wanted by number, which only the enterprise's log knows outside GHES.
+    fn asks_for_number(&self) -> bool {
+        let has = |name| self.parameter(name).is_some();
+        matches!(self.owner, Owner::Enterprise(_))
+            && has("page")
+            && !(has("after") || has("before"))
     }
 
     /// `Link` by cursor: on the numeric path, with both `after` and `before`.
@@ -182,7 +185,7 @@ impl Request<'_> {
         links.join(", ")
     }
 
-    /// A page by number, with `last`, as GHES answers.
+    /// A page by number, with `last`, as GHES answers, and the enterprise's log where `page` is given.
     fn numbered(&self, query: &Query<'_>, size: usize, fault: Option<&Fault>) -> Answer {
         let number = self.parameter("page").and_then(|page| page.parse().ok()).unwrap_or(1).max(1);
         let (events, total) = self.state.inner().store.numbered(query, number, size);

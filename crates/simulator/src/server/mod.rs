@@ -5,6 +5,7 @@ mod audit;
 mod clock;
 mod cursor;
 mod phrase;
+mod profile;
 mod routes;
 mod settings;
 mod state;
@@ -55,10 +56,7 @@ impl Simulator {
 
     /// Base of all REST paths, without a slash at its end (GHES: with `/api/v3`).
     pub fn url(&self) -> String {
-        match self.state.settings.ghes {
-            Some(_) => format!("{}/api/v3", self.state.url),
-            None => self.state.url.clone(),
-        }
+        self.state.base()
     }
 
     /// Adds events of the generator, also while requests are being answered.

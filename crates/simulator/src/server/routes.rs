@@ -10,8 +10,16 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::audit::{self, Owner};
+use super::profile;
 use super::settings::Token;
-use super::state::State;
+use super::state::{HOUR_MS, Rate, State};
+
+/// Versions of the API, the one that is meant without a header first.
+const VERSIONS: [&str; 2] = ["2022-11-28", "2026-03-10"];
+/// Requests an hour of an address without an accepted token.
+const ANONYMOUS_LIMIT: u64 = 60;
+/// Requests an hour of a token, outside the audit log.
+const CORE_LIMIT: u64 = 5000;
 
 pub(crate) fn router(state: Arc<State>) -> Router {
     Router::new().fallback(serve).with_state(state)
@@ -22,13 +30,16 @@ async fn serve(Shared(state): Shared<Arc<State>>, request: Request) -> Response<
     // A query that cannot be read is none, as GitHub treats it.
     let parameters =
         Query::try_from_uri(request.uri()).map_or_else(|_| Vec::new(), |Query(pairs)| pairs);
+    let version = version(request.headers());
     let answer = answer(&state, request.method(), &path, parameters, request.headers()).await;
     let status = answer.0.status().as_u16();
     *state.inner().counters.entry((path, status)).or_default() += 1;
     let answer = answer.with("x-github-media-type", "github.v3; format=json");
     let answer = match &state.settings.ghes {
         Some(version) => answer.with("x-github-enterprise-version", version),
-        None => answer.with("x-github-request-id", "F64B:30BF47:168A5D:1CF3EA:681A7474"),
+        None => answer
+            .with("x-github-request-id", "F64B:30BF47:168A5D:1CF3EA:681A7474")
+            .with("x-github-api-version-selected", version),
     };
     answer.0
 }
@@ -51,16 +62,17 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return not_found();
     }
+    let anonymous = |answer| core(state, answer, ANONYMOUS_LIMIT);
     match route {
-        "/meta" => return meta(state),
-        "/versions" => return Answer::json(200, &json!(["2022-11-28", "2026-03-10"])),
+        "/meta" => return anonymous(meta(state)),
+        "/versions" if state.settings.ghes.is_none() => {
+            return anonymous(Answer::json(200, &json!(VERSIONS)));
+        }
         _ => {}
     }
     if state.is_locked_out() {
-        return Answer::error(
-            403,
-            "Maximum number of login attempts exceeded. Please try again later.",
-        );
+        let message = "Maximum number of login attempts exceeded. Please try again later.";
+        return anonymous(Answer::error(403, message));
     }
     let authorization = text(header::AUTHORIZATION);
     let value = authorization.split_once(' ').map_or("", |(scheme, value)| match scheme {
@@ -68,13 +80,13 @@ async fn answer(
         _ => "",
     });
     if value.is_empty() {
-        return Answer::error(401, "Requires authentication");
+        return anonymous(Answer::error(401, "Requires authentication"));
     }
     let Some(token) = state.token(value) else {
         state.note_bad_token();
-        return Answer::error(401, "Bad credentials");
+        return anonymous(Answer::error(401, "Bad credentials"));
     };
-    let answer = authorized(state, token, route, path, parameters).await;
+    let answer = authorized(state, token, route, path, parameters, version(headers)).await;
     let answer = answer.with("x-oauth-scopes", &token.scopes.join(", "));
     match &token.expires {
         Some(expires) => answer.with("github-authentication-token-expiration", expires),
@@ -88,32 +100,31 @@ async fn authorized(
     route: &str,
     path: &str,
     parameters: Vec<(String, String)>,
+    version: &str,
 ) -> Answer {
     let parts: Vec<&str> = route.split('/').skip(1).collect();
-    match parts.as_slice() {
-        ["rate_limit"] => rate_limit(state, token),
-        ["user"] => {
-            let body = json!({"login": token.login, "id": 61_000_001, "type": "User", "site_admin": false});
-            core(Answer::json(200, &body))
-        }
-        ["orgs", org] => {
-            match find_org(state, org) {
-                Some(Owner::Org(login, id)) => {
-                    let body = json!({"login": login, "id": id, "description": null, "plan": {"name": "enterprise"}});
-                    core(Answer::json(200, &body).with(
-                        "x-accepted-oauth-scopes",
-                        "admin:org, read:org, repo, user, write:org",
-                    ))
-                }
-                _ => not_found(),
-            }
-        }
-        [kind, name, "audit-log"] => match find_owner(state, kind, name) {
-            Some(owner) => audit::Request { state, token, owner, path, parameters }.answer().await,
-            None => not_found(),
+    if let [kind, name, "audit-log"] = parts.as_slice()
+        && let Some(owner) = find_owner(state, kind, name)
+    {
+        return audit::Request { state, token, owner, path, parameters }.answer().await;
+    }
+    let answer = match parts.as_slice() {
+        ["rate_limit"] => rate_limit(state, token, version),
+        ["user"] => Answer::json(200, &profile::user(state, token)),
+        ["orgs", org] => match find_org(state, org) {
+            Some(Owner::Org(login, id)) => Answer::json(200, &profile::org(state, &login, id))
+                .with("x-accepted-oauth-scopes", "admin:org, read:org, repo, user, write:org"),
+            _ => not_found(),
         },
         _ => not_found(),
-    }
+    };
+    core(state, answer, CORE_LIMIT)
+}
+
+/// The version that a request chooses; an unknown one counts as none.
+fn version(headers: &HeaderMap) -> &'static str {
+    let chosen = headers.get("x-github-api-version").and_then(|value| value.to_str().ok());
+    VERSIONS.into_iter().find(|version| chosen == Some(*version)).unwrap_or(VERSIONS[0])
 }
 
 fn find_owner(state: &State, kind: &str, name: &str) -> Option<Owner> {
@@ -145,47 +156,54 @@ fn strip_base<'a>(state: &State, path: &'a str) -> Option<&'a str> {
 }
 
 fn meta(state: &State) -> Answer {
-    let mut body = json!({
-        "verifiable_password_authentication": false,
-        "hooks": ["192.0.2.0/26", "2001:db8:40::/48"],
-        "web": ["192.0.2.64/26"],
-        "api": ["192.0.2.64/26"],
-        "git": ["192.0.2.64/26"],
-        "actions": ["198.51.100.128/26"],
-        "dependabot": ["192.0.2.128/28"],
-    });
-    if let Some(version) = &state.settings.ghes {
-        body["installed_version"] = json!(version);
-    }
+    let body = match &state.settings.ghes {
+        Some(version) => {
+            json!({"verifiable_password_authentication": true, "installed_version": version})
+        }
+        None => json!({
+            "verifiable_password_authentication": false,
+            "hooks": ["192.0.2.0/26", "2001:db8:40::/48"],
+            "web": ["192.0.2.64/26"],
+            "api": ["192.0.2.64/26"],
+            "git": ["192.0.2.64/26"],
+            "actions": ["198.51.100.128/26"],
+            "dependabot": ["192.0.2.128/28"],
+        }),
+    };
     Answer::json(200, &body)
 }
 
-fn rate_limit(state: &State, token: &Token) -> Answer {
+fn rate_limit(state: &State, token: &Token, version: &str) -> Answer {
     if state.settings.ghes.is_some() {
         return Answer::error(404, "Rate limiting is not enabled.");
     }
     let (rate, _) = state.rate(&token.value, 0);
-    let reset = rate.reset_ms.div_euclid(1000);
-    let unused =
-        |limit: u64| json!({"limit": limit, "used": 0, "remaining": limit, "reset": reset});
-    let audit = json!({"limit": rate.limit, "used": rate.used, "remaining": rate.remaining(), "reset": reset});
-    let body = json!({
+    let of = |rate: Rate| json!({"limit": rate.limit, "used": rate.used, "remaining": rate.remaining(), "reset": rate.reset_s()});
+    let unused = |limit: u64| of(Rate { limit, used: 0, ..rate });
+    let core = core_rate(state, CORE_LIMIT);
+    let mut body = json!({
         "resources": {
-            "core": unused(5000), "search": unused(30), "graphql": unused(5000),
-            "audit_log": audit, "audit_log_streaming": unused(15),
+            "core": of(core), "search": unused(30), "graphql": unused(5000),
+            "audit_log": of(rate), "audit_log_streaming": unused(15),
         },
-        "rate": unused(5000),
     });
-    core(Answer::json(200, &body))
+    if version == VERSIONS[0] {
+        body["rate"] = of(core); // gone from the later version
+    }
+    Answer::json(200, &body)
 }
 
-/// Headers of the common bucket, which the simulator never empties.
-fn core(answer: Answer) -> Answer {
-    answer
-        .with("x-ratelimit-limit", "5000")
-        .with("x-ratelimit-remaining", "4999")
-        .with("x-ratelimit-used", "1")
-        .with("x-ratelimit-resource", "core")
+/// Adds the headers of the common bucket; GHES has no limits until its administrator sets them.
+fn core(state: &State, answer: Answer, limit: u64) -> Answer {
+    match state.settings.ghes {
+        Some(_) => answer,
+        None => answer.with_rate("core", core_rate(state, limit)),
+    }
+}
+
+/// The common bucket, which the simulator never empties: one request of the hour is used.
+fn core_rate(state: &State, limit: u64) -> Rate {
+    Rate { limit, used: 1, reset_ms: state.now_ms() + HOUR_MS }
 }
 
 fn not_found() -> Answer {

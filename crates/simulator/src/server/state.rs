@@ -6,7 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::settings::{Fault, Settings, Token};
 use super::store::{Lateness, Store};
 
-const HOUR_MS: i64 = 3_600_000;
+/// How long a rate limit's window is.
+pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// How long all calls are refused after too many wrong tokens.
 const LOCKED_OUT_MS: i64 = 600_000;
 
@@ -39,11 +40,22 @@ impl Rate {
     pub(crate) fn remaining(&self) -> u64 {
         self.limit.saturating_sub(self.used)
     }
+
+    /// When the window ends, in seconds since 1970.
+    pub(crate) fn reset_s(&self) -> i64 {
+        self.reset_ms.div_euclid(1000)
+    }
 }
 
 impl State {
     pub(crate) fn new(settings: Settings, url: String) -> Self {
         Self { settings, url, inner: Mutex::default() }
+    }
+
+    /// Base of all REST paths, without a slash at its end.
+    pub(crate) fn base(&self) -> String {
+        let prefix = if self.settings.ghes.is_some() { "/api/v3" } else { "" };
+        format!("{}{prefix}", self.url)
     }
 
     pub(crate) fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -61,7 +61,7 @@ pub(crate) fn overridden(line: &mut Line, seed: u64, branch: &str, code: &str, m
         .sha("before", !seed)
         .text("branch", branch)
         .json("compliant_pull_request_ids", "[]");
-    line.null("deploy_key_fingerprint").texts("overridden_codes", &[code]);
+    line.texts("overridden_codes", &[code]);
     line.json("reasons", &format!(r#"[{{"code":"{code}","message":"{message}"}}]"#));
     line.null("referrer").int("rule_suite_id", 690_000_000 + (seed % 9_000_000) as i64);
 }

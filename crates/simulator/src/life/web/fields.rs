@@ -204,9 +204,7 @@ pub(super) fn check(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 
 pub(super) fn rejected(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
     line.sha("after", scene.seed).sha("before", !scene.seed).text("branch", "refs/heads/main");
-    line.json("compliant_pull_request_ids", "[]")
-        .null("deploy_key_fingerprint")
-        .json("overridden_codes", "[]");
+    line.json("compliant_pull_request_ids", "[]").json("overridden_codes", "[]");
     let message = "At least 1 approving review is required by reviewers with write access.";
     line.json(
         "reasons",
