@@ -10,12 +10,6 @@ use hubwarden_event::Severity;
 use hubwarden_rules::{CaseKind, ProblemSeverity, RuleInfo, parse_cases};
 use hubwarden_testkit::workspace;
 
-/// Concepts whose rule deliberately has another severity than the table, with the reason.
-const OTHER_SEVERITY: [(&str, &str); 0] = [];
-
-/// Concepts whose rule deliberately has other tags than the table, with the reason.
-const OTHER_TAGS: [(&str, &str); 0] = [];
-
 /// Table severities of the concepts that this release must decide, with the one exception.
 const MUST: [&str; 2] = ["critical", "high"];
 const MUST_TOO: &str = "self-hosted-runner-registered";
@@ -94,13 +88,13 @@ fn names_severities_and_tags_are_those_of_the_table() {
             all.chain([rule.level]).collect::<BTreeSet<Severity>>()
         };
         let reached = rules.iter().flat_map(levels).collect::<BTreeSet<_>>();
-        if !reached.contains(&wanted) && !OTHER_SEVERITY.iter().any(|(name, _)| *name == concept) {
+        if !reached.contains(&wanted) {
             wrong.push(format!("{concept}: severity {reached:?}, the table has {wanted}"));
         }
         let table: BTreeSet<&str> = one.attack.iter().chain(&one.attack_v19).copied().collect();
         for rule in &rules {
             let tags: BTreeSet<&str> = rule.attack.iter().map(String::as_str).collect();
-            if tags != table && !OTHER_TAGS.iter().any(|(name, _)| *name == concept) {
+            if tags != table {
                 wrong.push(format!("{}: tags {tags:?}, the table has {table:?}", rule.name));
             }
             if rule.file != format!("github/{concept}.yml") {
