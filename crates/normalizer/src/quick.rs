@@ -131,11 +131,13 @@ fn special(bytes: &[u8]) -> Option<usize> {
     const HIGH: u64 = ONES << 7;
     // the lowest marked byte is right: a borrow can only mark bytes above one that is marked
     let below = |word: u64, least: u8| word.wrapping_sub(ONES * u64::from(least)) & !word & HIGH;
-    let equal = |word: u64, byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    // with bit 1 turned, a quote comes right behind the control characters
+    let quote_or_control = |word: u64| below(word ^ (ONES * 2), b' ' + 1);
+    let backslash = |word: u64| below(word ^ (ONES * u64::from(b'\\')), 1);
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let marked = below(word, b' ') | equal(word, b'"') | equal(word, b'\\');
+        let marked = quote_or_control(word) | backslash(word);
         if marked != 0 {
             return Some(place * 8 + marked.trailing_zeros() as usize / 8);
         }
