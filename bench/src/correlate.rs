@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::figure::{Bound, Figure, Outcome};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 const FEW: u64 = 2_000;
 /// Timed matches; each batch of the stage meets as many different windows, however many there are.
 const TIMED: u64 = 10 * FEW;
