@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::figure::{Bound, Figure, Outcome};
 
 const ROUNDS: usize = 7;
-const FEW: u64 = 2_000;
+/// As many as a batch has records: a batch then writes as many windows with few as with many.
+const FEW: u64 = 4_000;
 /// Timed matches; each batch of the stage meets as many different windows, however many there are.
 const TIMED: u64 = 10 * FEW;
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -41,7 +42,7 @@ correlation:
 level: high
 ";
 
-/// What a match costs the durable correlate stage with 20,000 open windows, beside 2,000.
+/// What a match costs the durable correlate stage with 40,000 open windows, beside 4,000.
 pub(crate) fn windows() -> Outcome<Figure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let (mut few, mut many) = (f64::INFINITY, f64::INFINITY);
