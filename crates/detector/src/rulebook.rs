@@ -154,9 +154,21 @@ fn read_text(file: &Path) -> Result<String, Error> {
 fn read_folder(folder: &Path) -> Result<Vec<RuleFile>, Error> {
     let mut files = Vec::new();
     for path in rule_paths(folder)? {
-        files.push(RuleFile { name: path.display().to_string(), text: read_text(&path)? });
+        files.push(read_rule_file(&path)?);
     }
     Ok(files)
+}
+
+/// One rule file; bytes that are not UTF-8 become U+FFFD, for which compiling refuses the file.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn read_rule_file(path: &Path) -> Result<RuleFile, Error> {
+    let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.into(), source })?;
+    Ok(RuleFile {
+        name: path.display().to_string(),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+    })
 }
 
 /// Paths of the rule files below a folder.

@@ -114,6 +114,13 @@ impl Validate for Config {
             connection.validate().map_err(|invalid| {
                 Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
             })?;
+            if self.github[..position].iter().any(|other| other.id == connection.id) {
+                let reason = format!(
+                    "`{}` stands twice; each connection needs an id of its own",
+                    connection.id
+                );
+                return Err(Invalid::new(format!("github[{position}].id"), reason));
+            }
         }
         hubwarden_normalizer::Networks::parse(networks(&self.networks))
             .map_err(|error| Invalid::new("networks", error.to_string()))?;
@@ -161,4 +168,23 @@ pub(crate) fn load(
     let folder = file.and_then(Path::parent).unwrap_or(Path::new("")).to_path_buf();
     loaded.config.resolve_paths(&folder);
     Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_connections_with_one_id_are_refused() {
+        let text = |id: &str| {
+            format!("[[github]]\nname = 'x'\nid = '{id}'\norg = 'octo'\ntoken = {{ env = 'T' }}\n")
+        };
+        let check = |second: &str| {
+            let config: Config = toml::from_str(&(text("a") + &text(second))).unwrap();
+            config.validate()
+        };
+        assert!(check("b").is_ok());
+        let invalid = check("a").unwrap_err();
+        assert_eq!(invalid.key, "github[1].id");
+    }
 }

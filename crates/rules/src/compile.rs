@@ -20,7 +20,7 @@ use crate::{Lists, Problem, ProblemSeverity, RuleInfo, RuleSet, Schema, Window};
 pub struct RuleFile {
     /// The name, such as `github/repo-made-public.yml`; its stem names rules without a name.
     pub name: String,
-    /// One or more YAML documents.
+    /// One or more YAML documents. A file with U+FFFD, which stands for bytes that are not UTF-8, is refused.
     pub text: String,
 }
 

@@ -90,6 +90,12 @@ impl Drafts {
         let mut files: Vec<_> = files.iter().collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
         for file in files {
+            if let Some(at) = file.text.find(char::REPLACEMENT_CHARACTER) {
+                let line = 1 + file.text[..at].matches('\n').count();
+                let message = "the file is not UTF-8 text; save it as UTF-8".to_owned();
+                problems.add(&file.name, None, ProblemSeverity::Error, Flaw { line, message });
+                continue;
+            }
             for (position, document) in documents(&file.text).into_iter().enumerate() {
                 if drafts.all.len() >= MAX_RULES {
                     let message =
@@ -192,5 +198,23 @@ fn default_name(file: &str, position: usize) -> String {
     match position {
         0 => stem.into(),
         _ => format!("{stem}--{}", position + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Lists, RuleFile, RuleSet};
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_named_and_the_others_load() {
+        let good = "title: a\nlogsource: { product: github }\ndetection: { s: { action: x }, condition: s }\nlevel: low\n";
+        let files =
+            [("bad.yml", format!("title: b\n# \u{fffd}\n{good}")), ("good.yml", good.into())]
+                .map(|(name, text)| RuleFile { name: name.into(), text });
+        let compiled = RuleSet::compile(&files, &Lists::default(), None);
+        assert_eq!(compiled.set.rules().len(), 1);
+        let problem = &compiled.problems[0];
+        assert_eq!((problem.file.as_str(), problem.line), ("bad.yml", 2));
+        assert!(problem.message.contains("not UTF-8"), "{problem}");
     }
 }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Input};
 use hubwarden_console::web::now;
-use hubwarden_detector::{Catalogue, Rulebook, rule_paths};
+use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
 use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
 use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::configure;
 use crate::Config;
-use crate::args::{self, Global};
+use crate::args::{self, Format, Global};
 use crate::casework::{CaseOutcome, run_outside_cases, run_shipped_cases};
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one};
@@ -180,10 +180,7 @@ fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
     for path in paths {
         let paths = if path.is_dir() { rule_paths(path)? } else { vec![path.clone()] };
         for path in paths {
-            let text = std::fs::read_to_string(&path).map_err(|error| {
-                Failure::usage(format!("cannot read {}: {error}", path.display()))
-            })?;
-            files.push(RuleFile { name: path.display().to_string(), text });
+            files.push(read_rule_file(&path)?);
         }
     }
     Ok(files)
@@ -228,12 +225,15 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
             match normalizer.normalize(&import.record(&chunk, item), RawPosition::default()) {
                 Ok(event) => {
                     let action = event.record.first("action").unwrap_or_default();
-                    let text = format!("line {}: {action} at {}", item.line, event.occurred_at);
-                    println!("{}", hubwarden_console::escape::terminal(&text));
+                    let mut lines =
+                        vec![format!("line {}: {action} at {}", item.line, event.occurred_at)];
                     let trace = compiled.set.explain(rule, &event.record).to_string();
-                    print!("{}", hubwarden_console::escape::terminal_lines(&trace));
+                    lines.extend(trace.lines().map(Into::into));
+                    print_one(Format::Table, &(), &lines)?;
                 }
-                Err(reason) => println!("line {}: {reason}", item.line),
+                Err(reason) => {
+                    print_one(Format::Table, &(), &[format!("line {}: {reason}", item.line)])?
+                }
             }
         }
     }
