@@ -1,4 +1,4 @@
-//! The pages and the JSON API: one router over the questions of [`Findings`](crate::Findings).
+//! The pages and the JSON API: one router over the questions of [`Findings`].
 //!
 //! Everything is rendered here and served from here; a page loads nothing from elsewhere. The
 //! address is the state of a page, so that it can be sent to a colleague.
