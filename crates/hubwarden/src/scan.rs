@@ -5,15 +5,27 @@ use std::num::NonZero;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Chunk, Input};
-use hubwarden_collector::{Error, Import};
-use hubwarden_detector::{InMemory, Rulebook};
+use hubwarden_detector::{Rulebook, Transient};
 use hubwarden_event::{ConnectionId, Finding, Match, MatchBody, RawPosition, Timestamp};
 use hubwarden_normalizer::{Networks, Normalizer};
 use hubwarden_rules::{Engine, RuleSet, Scratch};
 
 /// Chunks that may wait between two steps, about 1 MiB each.
 const WAITING: usize = 4;
+
+/// Why a scan cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file that cannot be opened.
+    #[error(transparent)]
+    Read(#[from] hubwarden_collector::Error),
+    /// What does not fit into memory cannot be put aside.
+    #[error(transparent)]
+    Correlate(#[from] hubwarden_detector::Error),
+}
 
 /// What a scan needs besides the files.
 #[derive(Debug, Clone)]
@@ -67,7 +79,7 @@ struct Judged {
 /// `rejected` hears of every record that could not be read, `progress` of the bytes read so far.
 ///
 /// # Errors
-/// A file that cannot be opened.
+/// A file that cannot be opened, or no room for temporary files.
 pub fn scan(
     inputs: &[Input],
     settings: &ScanSettings,
@@ -97,7 +109,8 @@ pub fn scan(
             });
         }
         drop(judged);
-        let mut correlator = InMemory::new(rules);
+        let mut correlator = Transient::new(rules);
+        let mut failed = Ok(()); // the rest is still taken, or the threads that give it would wait for ever
         let mut report = ScanReport::default();
         for part in results {
             report.read += part.read;
@@ -105,14 +118,17 @@ pub fn scan(
             report.rejected += part.rejected.len() as u64;
             part.rejected.iter().for_each(&mut rejected);
             for matched in part.matches {
-                correlator.apply(&MatchBody::Match(matched));
+                if failed.is_ok() {
+                    failed = correlator.apply(&MatchBody::Match(matched));
+                }
             }
         }
         match reading.join() {
             Ok(read) => read?,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        report.findings = correlator.take_findings();
+        failed?;
+        report.findings = correlator.into_findings()?;
         report.findings.sort_by(|a, b| {
             let key = |finding: &Finding| (std::cmp::Reverse(finding.severity), finding.first_seen);
             key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
@@ -129,7 +145,7 @@ fn read_all(
     inputs: &[Input],
     chunks: std::sync::mpsc::SyncSender<Chunk>,
     progress: &impl Fn(u64),
-) -> Result<(), Error> {
+) -> Result<(), hubwarden_collector::Error> {
     let mut before = 0;
     for input in inputs {
         let mut reader = files::open(input)?;
