@@ -49,7 +49,7 @@ pub(crate) fn measure(events: u64) -> Outcome<Figure> {
         let parsed = parse(&lines)?;
         let parse_seconds = start.stop("parsing", round)?;
         let start = Watch::start()?;
-        let report = scanned(&path, &settings)?;
+        let report = scanned(&path, &settings);
         let scan_seconds = start.stop("scan", round)?;
         check(events, parsed, &report)?;
         findings = report.findings.len();
@@ -93,8 +93,8 @@ impl Watch {
     }
 }
 
-fn scanned(path: &Path, settings: &ScanSettings) -> Outcome<ScanReport> {
-    Ok(scan(&[Input::Path(path.into())], settings, |_| {}, |_| {})?)
+fn scanned(path: &Path, settings: &ScanSettings) -> ScanReport {
+    scan(&[Input::Path(path.into())], settings, |_| {}, |_| {})
 }
 
 /// A rate counts only when all of the work was done.
@@ -105,6 +105,9 @@ fn check(events: u64, parsed: u64, report: &ScanReport) -> Outcome<()> {
             report.read, report.rejected
         )
         .into());
+    }
+    if let Some(unseen) = report.unseen() {
+        return Err(unseen.into());
     }
     if report.findings.is_empty() {
         return Err("the scan found nothing".into());

@@ -46,7 +46,7 @@ async fn a_truncated_gzip_gives_what_stands_before_the_cut() {
     gzip.write_all(lines(3000).as_bytes()).unwrap();
     let whole = gzip.finish().unwrap();
     home.write("cut.json.gz", &whole[..whole.len() / 2]);
-    let ran = home.run(&["scan", "cut.json.gz", "-o", "ndjson"]).expect(0);
+    let ran = home.run(&["scan", "cut.json.gz", "-o", "ndjson"]).expect(1);
     let [finding] = ran.ndjson().try_into().unwrap();
     let count = finding["count"].as_u64().unwrap();
     assert!((100..3000).contains(&count), "{count}");
@@ -69,7 +69,7 @@ fn a_binary_file_is_named_and_the_next_file_is_read() {
     let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at * 37 + at / 256 * 11) as u8).collect();
     home.write("program", bytes);
     home.write("good.ndjson", lines(2));
-    let ran = home.run(&["scan", "program", "good.ndjson", "-o", "ndjson"]).expect(0);
+    let ran = home.run(&["scan", "program", "good.ndjson", "-o", "ndjson"]).expect(1);
     assert!(ran.err.contains("program:1: the file is binary"), "{}", ran.err);
     assert!(ran.err.contains("3 read, 1 rejected"), "{}", ran.err);
     assert_eq!(counts(&ran.ndjson()), [2]);
@@ -258,6 +258,55 @@ fn a_finding_above_the_gate_sets_the_exit_code() {
     assert_eq!(home.run(&["scan", "quiet.ndjson", "--fail-on", "informational"]).code, 0);
     let ran = home.run(&["scan", "off.ndjson", "--fail-on", "worst"]).expect(2);
     assert!(ran.err.contains("worst"), "{}", ran.err);
+}
+
+#[test]
+fn a_gate_that_could_not_see_everything_is_not_met() {
+    let home = Home::default();
+    let quiet = "{\"action\":\"repo.create\",\"@timestamp\":1790000000000}\n";
+    home.write("quiet.ndjson", quiet);
+    home.write("odd.ndjson", format!("{quiet}neither this nor that\n"));
+    home.write("cut.json", format!("[{quiet},"));
+    home.write("cut-inside.json", "[{\"action\":\"repo.create\",\"@times");
+    home.write("binary", [0_u8, 1, 2, 3].repeat(200));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(quiet.repeat(3000).as_bytes()).unwrap();
+    let whole = gzip.finish().unwrap();
+    home.write("cut.gz", &whole[..whole.len() - 20]);
+    home.write("damaged.gz", [&whole[..20], &[0xff; 20], &whole[40..]].concat());
+    for (file, code, reason) in [
+        ("odd.ndjson", 0, "not everything was judged: 1 record rejected"),
+        ("cut.json", 1, "1 file not read whole (cut.json)"),
+        ("cut-inside.json", 1, "1 file not read whole (cut-inside.json)"),
+        ("binary", 1, "1 file not read whole (binary)"),
+        ("cut.gz", 1, "1 file not read whole (cut.gz)"),
+        ("damaged.gz", 1, "1 file not read whole (damaged.gz)"),
+        ("missing", 1, "1 file not read whole (missing)"),
+        (".", 1, "1 file not read whole (.)"),
+    ] {
+        let files = ["scan", "quiet.ndjson", file];
+        assert_eq!(home.run(&files).code, code, "{file}");
+        let ran = home.run(&[&files[..], &["--fail-on", "critical"]].concat());
+        assert_eq!(ran.code, 3, "{file}: {ran:?}");
+        assert!(ran.err.contains("the gate is not met") && ran.err.contains(reason), "{}", ran.err);
+    }
+    // lines of other programs are no records
+    home.write("syslog", "<13>Nov  1 10:00:00 host cron[1]: done\n");
+    home.run(&["scan", "quiet.ndjson", "syslog", "--fail-on", "low"]).expect(0);
+}
+
+#[test]
+fn a_missing_file_hides_nothing_of_the_others() {
+    let home = Home::default();
+    home.write("off.ndjson", lines(2));
+    let ran = home.run(&["scan", "missing", "off.ndjson", "-o", "ndjson"]).expect(1);
+    assert_eq!(counts(&ran.ndjson()), [2]);
+    assert!(ran.err.contains("cannot read missing; check the name"), "{}", ran.err);
+    let ran = home.run(&["scan", "off.ndjson", "missing", "--fail-on", "low"]).expect(3);
+    let both = "1 finding of at least low; not everything was judged: 1 file not read whole";
+    assert!(ran.err.contains(both), "{}", ran.err);
+    let help = home.run(&["scan", "--help"]).expect(0);
+    assert!(help.out.contains("missing, cut short, damaged or binary"), "{}", help.out);
 }
 
 #[test]

@@ -223,6 +223,7 @@ fn scanned(life: &Life) -> Vec<Value> {
         started_at: Timestamp::from_millis(life.plan().end_ms()),
     };
     let inputs = [Input::from_argument(file)];
-    let report = scan(&inputs, &settings, |line| panic!("{line:?}"), |_| {}).unwrap();
+    let report = scan(&inputs, &settings, |line| panic!("{line:?}"), |_| {});
+    assert_eq!(report.unseen(), None);
     essence(&report.findings)
 }

@@ -8,7 +8,7 @@ use hubwarden_collector::{Advance, Import, ToBus, ToServer};
 use hubwarden_console::escape;
 use hubwarden_console::web::now;
 use hubwarden_detector::Rulebook;
-use hubwarden_event::ConnectionId;
+use hubwarden_event::{ConnectionId, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,8 @@ use super::finding::print_findings;
 use crate::args::{self, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::scan::{self, ScanSettings};
+use crate::output::say;
+use crate::scan::{self, ScanReport, ScanSettings};
 use crate::{Config, Pipeline, Settings};
 
 /// So many rejected lines are named; the rest is counted.
@@ -45,7 +46,7 @@ pub(crate) fn scan(global: &Global, options: &args::Scan) -> Result<Exit, Failur
             bar.suspend(|| eprintln!("{}", escape::terminal(&text)));
         }
     };
-    let mut report = scan::scan(&inputs, &settings, rejected, |bytes| bar.set_position(bytes))?;
+    let mut report = scan::scan(&inputs, &settings, rejected, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     if named > NAMED {
         eprintln!("… and {} more lines that cannot be read", named - NAMED);
@@ -54,12 +55,32 @@ pub(crate) fn scan(global: &Global, options: &args::Scan) -> Result<Exit, Failur
         eprintln!("{} lines of other programs passed over", report.foreign);
     }
     eprintln!("{} read, {} rejected", report.read, report.rejected);
-    let worst = report.findings.iter().map(|finding| finding.severity).max();
+    for unread in report.unread.iter().filter(|unread| !unread.in_part) {
+        say(&unread.reason); // of the others, a rejected line has said it
+    }
+    let exit = judge(&report, options.fail_on);
     let shown = options.min_severity;
     report.findings.retain(|finding| shown.is_none_or(|least| finding.severity >= least));
     print_findings(global.output, &report.findings)?;
-    let failed = options.fail_on.is_some_and(|least| worst.is_some_and(|worst| worst >= least));
-    Ok(if failed { Exit::Gate } else { Exit::Done })
+    Ok(exit)
+}
+
+/// Whether the scan passes its gate, or without one, whether every file was read; says why not.
+fn judge(report: &ScanReport, fail_on: Option<Severity>) -> Exit {
+    let Some(least) = fail_on else {
+        return if report.unread.is_empty() { Exit::Done } else { Exit::Failed };
+    };
+    let count = report.findings.iter().filter(|finding| finding.severity >= least).count() as u64;
+    let mut reasons = Vec::new();
+    if count > 0 {
+        reasons.push(format!("{} of at least {least}", scan::counted(count, "finding")));
+    }
+    reasons.extend(report.unseen().map(|unseen| format!("not everything was judged: {unseen}")));
+    if reasons.is_empty() {
+        return Exit::Done;
+    }
+    say(&format!("the gate is not met: {}", reasons.join("; ")));
+    Exit::Gate
 }
 
 /// `hubwarden import`
