@@ -327,6 +327,26 @@ fn an_unknown_configuration_key_is_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn validating_a_configuration_reads_its_rules_and_lists() {
+    for (config, code, part) in [
+        ("[rules]\ndirs = ['nowhere']\n", 2, "nowhere"),
+        ("[lists]\nmachine_users = { file = 'nowhere.txt' }\n", 2, "nowhere.txt"),
+        ("[lists]\nrunner_egress = ['nonsense']\n", 2, "lists.runner_egress"),
+        ("[rules]\ndirs = ['mine']\n", 2, "mine/wrong.yml:1"),
+        ("[lists]\nmachine_user = ['a']\n", 0, "lists.machine_user: no rule uses"),
+        ("[lists]\nmachine_users = ['a']\n", 0, "fine"),
+    ] {
+        let home = Home::new(config);
+        home.write("mine/wrong.yml", "title: [\n");
+        let ran = home.run(&["config", "validate"]).expect(code);
+        assert!(ran.err.contains(part), "{}", ran.err);
+        let doctor = home.run(&["doctor"]).expect(if code == 2 { 3 } else { 0 });
+        let what = part.split(':').next().unwrap();
+        assert!(part == "fine" || doctor.out.contains(what), "{}", doctor.out);
+    }
+}
+
+#[test]
 fn a_rule_file_with_a_mistake_is_named_by_line_and_the_others_load() {
     let home = Home::new("[rules]\ndirs = [\"mine\"]\n");
     let rule = |name: &str, id: &str, field: &str| {

@@ -260,7 +260,7 @@ pub struct ExplainRule {
 pub enum ConfigCommand {
     /// Print the values in force
     Show(ShowConfig),
-    /// Check it and say what is wrong
+    /// Check it, with the rules and lists it names, and say what is wrong; 2 when it cannot be used
     Validate,
 }
 

@@ -12,6 +12,7 @@ mod config;
 mod failure;
 mod output;
 mod pipeline;
+mod rule_check;
 pub mod scan;
 mod server;
 

@@ -11,6 +11,8 @@ mod rule;
 mod serve;
 mod status;
 
+pub(crate) use serve::rules_status;
+
 use std::future::Future;
 
 use crate::Config;
