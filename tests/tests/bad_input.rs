@@ -327,6 +327,46 @@ fn an_unknown_configuration_key_is_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_value_of_the_wrong_form_names_its_key_and_the_right_forms() {
+    let connection = "[[github]]\nname = 'a'\nid = 'a'\norg = 'o'\n";
+    let token = "expected `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
+    let list =
+        "expected values such as [\"a\", \"b\"], or { file = \"PATH\" } with one value a line";
+    let wait = "expected a text with numbers and units, such as \"60s\", \"15m\" or \"1h 30m\"";
+    for (text, key, part) in [
+        (format!("{connection}token = 'ghp_real'\n"), "github[0].token", token),
+        (format!("{connection}token = {{ fil = 'x' }}\n"), "github[0].token", token),
+        (
+            format!("{connection}token = {{ file = 'x', env = 'Y' }}\n"),
+            "github[0].token",
+            "only one",
+        ),
+        (format!("{connection}token = []\n"), "github[0].token", token),
+        ("[log]\nformat = 'xml'\n".into(), "log.format", "`xml` is none of text, json"),
+        ("[lists]\nown_hooks = 'x'\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = { fil = 'x' }\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = {}\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = ['1', 2]\n".into(), "lists.own_hooks[1]", "expected a string"),
+        (
+            format!("{connection}token = {{ env = 'T' }}\npoll = {{ interval = 60 }}\n"),
+            "github[0].poll.interval",
+            wait,
+        ),
+        (
+            format!("{connection}token = {{ env = 'T' }}\npoll = {{ overlap = 'soon' }}\n"),
+            "github[0].poll.overlap",
+            wait,
+        ),
+    ] {
+        let home = Home::new(&text);
+        let ran = home.run(&["config", "validate"]).expect(2);
+        let said = &ran.err;
+        assert!(said.contains(&format!("key `{key}")) && said.contains(part), "{text}{said}");
+        assert!(!said.contains("ghp_real") && !said.contains("variant"), "{said}");
+    }
+}
+
+#[test]
 fn validating_a_configuration_reads_its_rules_and_lists() {
     for (config, code, part) in [
         ("[rules]\ndirs = ['nowhere']\n", 2, "nowhere"),

@@ -171,7 +171,7 @@ impl<C> Loaded<C> {
 
 /// Says which layer, which key, what is wrong, and what would be right.
 fn explain(error: &figment::Error) -> Error {
-    let path = error.path.join(".");
+    let path = key(&error.path);
     let place = match error.metadata.as_ref() {
         Some(metadata) => match &metadata.source {
             Some(figment::Source::File(file)) => file.display().to_string(),
@@ -186,9 +186,29 @@ fn explain(error: &figment::Error) -> Error {
             let key = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
             Error::UnknownKey { key, place, hint: hint(field, known) }
         }
+        Kind::UnknownVariant(found, known) => {
+            let reason = format!("key `{path}`: `{found}` is none of {}", known.join(", "));
+            Error::Read { place, reason }
+        }
         kind if path.is_empty() => Error::Read { place, reason: kind.to_string() },
         kind => Error::Read { place, reason: format!("key `{path}`: {kind}") },
     }
+}
+
+/// The key as the operator writes it: `github[0].token`.
+fn key(path: &[String]) -> String {
+    let mut key = String::new();
+    for part in path {
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            key.push_str(&format!("[{part}]"));
+            continue;
+        }
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
 }
 
 fn hint(field: &str, known: &[&str]) -> String {
