@@ -6,7 +6,7 @@ use crate::Config;
 use crate::args::Global;
 use crate::client::Client;
 use crate::failure::{Exit, Failure, with_causes};
-use crate::output::Rows;
+use crate::output::{Rows, say};
 use crate::pipeline::journal_dir;
 use crate::rule_check::{CheckLine, check_rules};
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         |line: &CheckLine| vec![line.word().to_owned(), line.what.clone(), line.found.clone()];
     Rows { header: &["level", "what", "found"], values: &lines, row }.print(global.output)?;
     let failed = lines.iter().filter(|line| line.level == Level::Fail).count();
-    eprintln!("{} checks, {failed} failed", lines.len());
+    say(&format!("{} checks, {failed} failed", lines.len()));
     Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
 }
 

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use hubwarden_bus::Bus;
 use hubwarden_collector::files::Input;
 use hubwarden_collector::{Advance, Import, ToBus, ToServer};
-use hubwarden_console::escape;
 use hubwarden_console::web::now;
 use hubwarden_detector::Rulebook;
 use hubwarden_event::{ConnectionId, Severity};
@@ -43,18 +42,18 @@ pub(crate) fn scan(global: &Global, options: &args::Scan) -> Result<Exit, Failur
         named += 1;
         if named <= NAMED {
             let text = format!("{}:{}: {}", line.file, line.line, line.reason);
-            bar.suspend(|| eprintln!("{}", escape::terminal(&text)));
+            bar.suspend(|| say(&text));
         }
     };
     let mut report = scan::scan(&inputs, &settings, rejected, |bytes| bar.set_position(bytes));
     bar.finish_and_clear();
     if named > NAMED {
-        eprintln!("… and {} more lines that cannot be read", named - NAMED);
+        say(&format!("… and {} more lines that cannot be read", named - NAMED));
     }
     if report.foreign > 0 {
-        eprintln!("{} lines of other programs passed over", report.foreign);
+        say(&format!("{} lines of other programs passed over", report.foreign));
     }
-    eprintln!("{} read, {} rejected", report.read, report.rejected);
+    say(&format!("{} read, {} rejected", report.read, report.rejected));
     for unread in report.unread.iter().filter(|unread| !unread.in_part) {
         say(&unread.reason); // of the others, a rejected line has said it
     }
@@ -103,8 +102,8 @@ pub(crate) async fn import(global: &Global, options: &args::Import) -> Result<Ex
         import_here(&config, inputs, &import, told, &stop).await?
     };
     bar.finish_and_clear();
-    eprintln!("{} read, {} rejected", advance.records, advance.damaged);
-    eprintln!("run {}; see `hubwarden finding list`", import.run());
+    say(&format!("{} read, {} rejected", advance.records, advance.damaged));
+    say(&format!("run {}; see `hubwarden finding list`", import.run()));
     Ok(Exit::Done)
 }
 

@@ -19,6 +19,7 @@ use crate::Config;
 use crate::args::{Cli, Command, Global};
 use crate::config::load;
 use crate::failure::{Exit, Failure};
+use crate::output::say;
 
 /// Runs the command and says what went wrong, once, on standard error.
 pub(crate) fn dispatch(cli: Cli) -> Exit {
@@ -27,7 +28,7 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
     match run(cli) {
         Ok(exit) => exit,
         Err(failure) => {
-            eprintln!("hubwarden: {}", hubwarden_console::escape::terminal(&failure.message));
+            say(&format!("hubwarden: {}", failure.message));
             failure.exit
         }
     }
