@@ -367,6 +367,25 @@ fn a_value_of_the_wrong_form_names_its_key_and_the_right_forms() {
 }
 
 #[test]
+fn only_what_is_near_is_suggested() {
+    let connection = "name = 'octo'\nid = 'a'\norg = 'o'\ntoken = { env = 'T' }\n";
+    let home = Home::new(&format!("[[github]]\n{connection}"));
+    home.write("off.ndjson", lines(1));
+    for (args, part, suggests) in [
+        (&["rule", "explain", "NOPE", "off.ndjson"][..], "`hubwarden rule list` shows all", false),
+        (&["rule", "get", "sso-disable"], "did you mean `sso-disabled`?", true),
+        (&["import", "off.ndjson", "--connection", "otco"], "did you mean `octo`?", true),
+        (&["import", "off.ndjson", "--connection", "else"], "there are octo", false),
+    ] {
+        let ran = home.run(args).expect(2);
+        assert!(ran.err.contains(part), "{}", ran.err);
+        assert_eq!(ran.err.contains("did you mean"), suggests, "{}", ran.err);
+    }
+    let ran = Home::new("[storage]\nfolder = 'x'\n").run(&["config", "validate"]).expect(2);
+    assert!(ran.err.contains("the keys here are data_dir"), "{}", ran.err);
+}
+
+#[test]
 fn validating_a_configuration_reads_its_rules_and_lists() {
     for (config, code, part) in [
         ("[rules]\ndirs = ['nowhere']\n", 2, "nowhere"),

@@ -9,6 +9,8 @@ use figment::value::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::nearest;
+
 /// Begins the name of every environment variable that is configuration; sections follow after `__`.
 pub const ENV_PREFIX: &str = "HUBWARDEN__";
 
@@ -212,15 +214,10 @@ fn key(path: &[String]) -> String {
 }
 
 fn hint(field: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(field, a).total_cmp(&strsim::jaro_winkler(field, b)));
-    match near {
-        Some(near) if strsim::jaro_winkler(field, near) > 0.7 => {
-            format!("; did you mean `{near}`?")
-        }
-        _ if known.is_empty() => String::new(),
-        _ => format!("; the keys here are {}", known.join(", ")),
+    match nearest(field, known.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; the keys here are {}", known.join(", ")),
     }
 }
 

@@ -8,6 +8,7 @@ use hubwarden_collector::{Advance, Import, ToBus, ToServer};
 use hubwarden_console::web::now;
 use hubwarden_detector::Rulebook;
 use hubwarden_event::{ConnectionId, Severity};
+use hubwarden_service::nearest;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +146,14 @@ fn connection(config: &Config, name: Option<&str>) -> Result<ConnectionId, Failu
             Some(connection) => Ok(connection.connection_id()),
             None if all.is_empty() => Ok(ConnectionId::from(name)),
             None => {
-                Err(Failure::usage(format!("no connection is named `{name}` in the configuration")))
+                let names = all.iter().map(|connection| connection.name.as_str());
+                let hint = match nearest(name, names.clone()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+                };
+                Err(Failure::usage(format!(
+                    "no connection is named `{name}` in the configuration; {hint}"
+                )))
             }
         },
         (None, [only]) => Ok(only.connection_id()),

@@ -7,6 +7,7 @@ use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
 use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
 use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
+use hubwarden_service::nearest;
 use serde::Serialize;
 
 use super::configure;
@@ -99,10 +100,10 @@ fn find<'a>(compiled: &'a Compiled, name: &str) -> Result<&'a RuleInfo, Failure>
     let rules = compiled.set.rules();
     let found = rules.iter().find(|rule| rule.name == name || rule.id.as_deref() == Some(name));
     found.ok_or_else(|| {
-        let near = rules.iter().max_by(|a, b| {
-            strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name))
-        });
-        let hint = near.map(|near| format!("; did you mean `{}`?", near.name)).unwrap_or_default();
+        let hint = match nearest(name, rules.iter().map(|rule| rule.name.as_str())) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => "; `hubwarden rule list` shows all".into(),
+        };
         Failure::usage(format!("no rule is named `{name}`{hint}"))
     })
 }
