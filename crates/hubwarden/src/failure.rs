@@ -78,7 +78,6 @@ failed! {
     hubwarden_bus::Error => Exit::Failed,
     hubwarden_console::Error => Exit::Failed,
     hubwarden_collector::Error => Exit::Failed,
-    crate::scan::Error => Exit::Failed,
     std::io::Error => Exit::Failed,
     serde_json::Error => Exit::Failed,
 }

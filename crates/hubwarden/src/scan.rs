@@ -12,20 +12,10 @@ use hubwarden_event::{ConnectionId, Finding, Match, MatchBody, RawPosition, Time
 use hubwarden_normalizer::{Networks, Normalizer};
 use hubwarden_rules::{Engine, RuleSet, Scratch};
 
+use crate::failure::with_causes;
+
 /// Chunks that may wait between two steps, about 1 MiB each.
 const WAITING: usize = 4;
-
-/// Why a scan cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A file that cannot be opened.
-    #[error(transparent)]
-    Read(#[from] hubwarden_collector::Error),
-    /// What does not fit into memory cannot be put aside.
-    #[error(transparent)]
-    Correlate(#[from] hubwarden_detector::Error),
-}
 
 /// What a scan needs besides the files.
 #[derive(Debug, Clone)]
@@ -53,6 +43,17 @@ pub struct RejectedLine {
     pub reason: String,
 }
 
+/// A file that was not read whole, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The file as given.
+    pub file: Arc<str>,
+    /// Why; where a part of it was read, a rejected line says the same.
+    pub reason: String,
+    /// Whether a part of it was read and judged.
+    pub in_part: bool,
+}
+
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct ScanReport {
@@ -62,8 +63,34 @@ pub struct ScanReport {
     pub rejected: u64,
     /// Lines of other programs in syslog files, passed over.
     pub foreign: u64,
+    /// Files that were not read whole.
+    pub unread: Vec<Unread>,
     /// The findings, the worst first, then by time.
     pub findings: Vec<Finding>,
+}
+
+impl ScanReport {
+    /// Why the findings may not be all, in words; `None` when every record of every file was judged.
+    pub fn unseen(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.unread.is_empty() {
+            let names =
+                self.unread.iter().map(|unread| &*unread.file).collect::<Vec<_>>().join(", ");
+            parts.push(format!(
+                "{} not read whole ({names})",
+                counted(self.unread.len() as u64, "file")
+            ));
+        }
+        if self.rejected > 0 {
+            parts.push(format!("{} rejected", counted(self.rejected, "record")));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a worker made of a chunk.
@@ -76,16 +103,17 @@ struct Judged {
 
 /// Reads the files and judges their events as one set, whatever their order.
 ///
-/// `rejected` hears of every record that could not be read, `progress` of the bytes read so far.
+/// `rejected` hears of every record that could not be read, `progress` of the bytes read so far. A file that
+/// cannot be read stops nothing: the report names it.
 ///
 /// # Errors
-/// A file that cannot be opened, or no room for temporary files.
+/// There is no room for temporary files.
 pub fn scan(
     inputs: &[Input],
     settings: &ScanSettings,
     mut rejected: impl FnMut(&RejectedLine),
     progress: impl Fn(u64) + Sync,
-) -> Result<ScanReport, Error> {
+) -> Result<ScanReport, hubwarden_detector::Error> {
     let rules = Arc::new(settings.rulebook.compile().set);
     let networks = Arc::new(settings.networks.clone());
     let (chunks, waiting) = sync_channel::<Chunk>(WAITING);
@@ -124,7 +152,7 @@ pub fn scan(
             }
         }
         match reading.join() {
-            Ok(read) => read?,
+            Ok(unread) => report.unread = unread,
             Err(panic) => std::panic::resume_unwind(panic),
         }
         failed?;
@@ -145,20 +173,31 @@ fn read_all(
     inputs: &[Input],
     chunks: std::sync::mpsc::SyncSender<Chunk>,
     progress: &impl Fn(u64),
-) -> Result<(), hubwarden_collector::Error> {
+) -> Vec<Unread> {
     let mut before = 0;
+    let mut unread = Vec::new();
     for input in inputs {
-        let mut reader = files::open(input)?;
+        let mut reader = match files::open(input) {
+            Ok(reader) => reader,
+            Err(error) => {
+                let reason = with_causes(&error);
+                unread.push(Unread { file: input.name(), reason, in_part: false });
+                continue;
+            }
+        };
         let consumed = reader.consumed();
         while let Some(chunk) = reader.next_chunk() {
             progress(before + consumed.bytes());
             if chunks.send(chunk).is_err() {
-                return Ok(());
+                return unread; // every worker has ended by a panic, which is passed on
             }
+        }
+        if let Some(reason) = reader.unread() {
+            unread.push(Unread { file: input.name(), reason: reason.into(), in_part: true });
         }
         before += consumed.bytes();
     }
-    Ok(())
+    unread
 }
 
 struct Worker {
