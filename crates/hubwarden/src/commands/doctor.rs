@@ -1,7 +1,10 @@
 use hubwarden_bus::{Error as BusError, Journal};
 use hubwarden_collector::audit::{self, Level, system_clock};
 
+use serde_json::Value;
+
 use super::configure;
+use super::status::losses;
 use crate::Config;
 use crate::args::Global;
 use crate::client::Client;
@@ -15,6 +18,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = configure(global)?; // a configuration that cannot be read ends here, explained
     let mut lines = vec![CheckLine::new(Level::Ok, "configuration", "read and valid")];
     lines.push(data_folder(&config).await);
+    lines.extend(lost(&config).await);
     lines.extend(check_rules(&config));
     if config.github.is_empty() {
         let found =
@@ -34,6 +38,29 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let failed = lines.iter().filter(|line| line.level == Level::Fail).count();
     say(&format!("{} checks, {failed} failed", lines.len()));
     Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
+}
+
+/// What can no longer be read: as the running server says, else as the cursors of a stopped one mean.
+async fn lost(config: &Config) -> Vec<CheckLine> {
+    let folder = &config.storage.data_dir;
+    let line =
+        |scope: &str, lost: &str| CheckLine::new(Level::Warn, format!("{scope} history"), lost);
+    if let Some(client) = Client::find(folder).await {
+        let answer = client.json("GET", "/api/v1/status").await.unwrap_or_default();
+        let sources = answer.get("sources").and_then(Value::as_array).cloned().unwrap_or_default();
+        let text = |source: &Value, key| source.get(key).and_then(Value::as_str).map(str::to_owned);
+        let lost = |source| Some(line(&text(source, "scope")?, &text(source, "lost")?));
+        return sources.iter().filter_map(lost).collect();
+    }
+    // A folder that is new, in use or damaged has its own line.
+    let Ok(journal) = Journal::open_read_only(journal_dir(folder)) else { return Vec::new() };
+    match losses(config, &journal) {
+        Ok(sources) => sources
+            .iter()
+            .filter_map(|source| Some(line(&source.scope, source.lost.as_ref()?)))
+            .collect(),
+        Err(failure) => vec![CheckLine::new(Level::Fail, "cursors", failure.message)],
+    }
 }
 
 async fn data_folder(config: &Config) -> CheckLine {

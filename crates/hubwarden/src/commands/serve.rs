@@ -180,6 +180,7 @@ fn source(connection: &audit::Connection, status: &audit::Status) -> SourceStatu
         interval_ms: i64::try_from(connection.poll.interval.as_millis()).unwrap_or(i64::MAX),
         errors: u64::from(status.error.is_some()),
         last_error: status.error.clone(),
+        lost: status.git_lost.map(|lost| lost.to_string()),
         paused: false,
         finished: false,
         backfill,

@@ -1,7 +1,10 @@
 use hubwarden_bus::Journal;
-use hubwarden_console::Status;
+use hubwarden_collector::audit;
+use hubwarden_console::web::now;
+use hubwarden_console::{SourceStatus, Status};
 
 use super::configure;
+use crate::Config;
 use crate::args::{self, Format, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
@@ -19,7 +22,7 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
                 "no server runs on this data folder; start `hubwarden serve`",
             ));
         }
-        return stopped(global, &journal_dir(folder));
+        return stopped(global, &config);
     };
     if options.link {
         let answer = client.json("POST", "/api/v1/link").await?;
@@ -47,6 +50,9 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
         if let Some(error) = source.get("last_error").and_then(serde_json::Value::as_str) {
             lines.push(format!("  FAILING: {error}"));
         }
+        if let Some(lost) = source.get("lost").and_then(serde_json::Value::as_str) {
+            lines.push(format!("  LOST: {lost}"));
+        }
     }
     for stage in array("stages") {
         let (name, lag) = (stage.get("name").map(text), stage.get("lag").map(text));
@@ -69,14 +75,33 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
     lines
 }
 
+/// What each connection can no longer read if it goes on now, from the cursors of a stopped server.
+pub(super) fn losses(config: &Config, journal: &Journal) -> Result<Vec<SourceStatus>, Failure> {
+    let mut sources = Vec::new();
+    for connection in &config.github {
+        if let Some(lost) = audit::git_loss(journal, connection, now())? {
+            sources.push(SourceStatus {
+                connection: connection.name.clone(),
+                feed: hubwarden_event::Feed::AuditRest.to_string(),
+                scope: connection.scope(),
+                lost: Some(lost.to_string()),
+                ..SourceStatus::default()
+            });
+        }
+    }
+    Ok(sources)
+}
+
 /// What the data folder says while no server runs.
-fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> {
+fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
+    let journal = journal_dir(&config.storage.data_dir);
     say("no server runs on this data folder");
     if !journal.is_dir() {
         say("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
         return Ok(Exit::Done);
     }
-    let status = Journal::open_read_only(journal)?.status();
+    let journal = Journal::open_read_only(journal)?;
+    let (status, sources) = (journal.status(), losses(config, &journal)?);
     let mut lags = std::collections::BTreeMap::<&str, u64>::new();
     for lag in &status.stages {
         *lags.entry(&lag.stage).or_default() += lag.records();
@@ -89,7 +114,10 @@ fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> 
     lines.extend(
         stages.iter().map(|stage| format!("stage {}: {} records behind", stage.name, stage.lag)),
     );
+    lines.extend(sources.iter().filter_map(|source| {
+        Some(format!("source {} LOST: {}", source.scope, source.lost.as_ref()?))
+    }));
     let format = if global.output == Format::Csv { Format::Table } else { global.output };
-    print_one(format, &Status { stages, ..Status::default() }, &lines)?;
+    print_one(format, &Status { sources, stages, ..Status::default() }, &lines)?;
     Ok(Exit::Done)
 }
