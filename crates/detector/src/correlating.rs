@@ -114,7 +114,7 @@ impl<B: Bus> Stage<B> {
     fn open(bus: B, file: &Path, lateness_ms: i64) -> Result<Self, Error> {
         let rules = active(&bus)?;
         let options = Options { lateness_ms, ..Options::default() };
-        Ok(Self { bus, correlator: Correlator::new(rules, options), state: State::open(file)? })
+        Ok(Self { bus, correlator: Correlator::new(rules, options), state: State::open(file, 0)? })
     }
 
     /// What is still to be published, also after a crash between two transactions.

@@ -11,6 +11,7 @@ mod matching;
 mod rulebook;
 mod schema;
 pub mod shipped;
+pub mod snapshot;
 pub mod state;
 
 pub use correlating::{CORRELATE_STAGE, CorrelateCounts, InMemory, run_correlate};
