@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubwarden_bus::{Bus, Journal, Options, Topic, topic};
 use hubwarden_console::{Findings, RawBytes, SqliteStore};
-use hubwarden_detector::{CORRELATE_STAGE, MATCH_STAGE, Rulebook};
+use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, Rulebook};
 use hubwarden_event::RawBody;
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
@@ -115,15 +115,16 @@ impl Pipeline {
             let told = move |counts: hubwarden_detector::MatchCounts| {
                 update(&tell, |passed| passed.matches += counts.matches);
             };
-            Ok(hubwarden_detector::run_match(bus, threads, token, told).await?)
+            Ok(hubwarden_detector::run_match(bus, threads, Readiness::default(), token, told).await?)
         });
         let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
-        let (file, lateness_ms) = (settings.data_dir.join("correlate-0.db"), settings.lateness_ms);
+        let correlating = Correlating::alone(settings.data_dir.clone(), settings.lateness_ms);
         tasks.spawn(async move {
             let told = move |counts: hubwarden_detector::CorrelateCounts| {
                 update(&tell, |passed| passed.findings += counts.findings);
             };
-            Ok(hubwarden_detector::run_correlate(bus, &file, lateness_ms, token, told).await?)
+            let ready = Readiness::default();
+            Ok(hubwarden_detector::run_correlate(bus, correlating, ready, token, told).await?)
         });
         let reader = journal.reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
         let token = stop.clone();

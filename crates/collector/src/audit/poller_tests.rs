@@ -18,15 +18,15 @@ use super::{Clock, Connection, Poll, Poller};
 use crate::Error;
 use crate::error::Limit;
 
-const START: i64 = 1_800_000_000_000;
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const START: i64 = 1_800_000_000_000;
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     let start = Instant::now();
     Arc::new(move || Timestamp::from_millis(START + start.elapsed().as_millis() as i64))
 }
 
-fn connection(poll: Poll) -> Connection {
+pub(super) fn connection(poll: Poll) -> Connection {
     Connection {
         name: "octo".into(),
         id: "c".into(),
@@ -40,16 +40,16 @@ fn connection(poll: Poll) -> Connection {
 
 /// A log whose passes have `pages` pages with one event each, of a name that never changes.
 #[derive(Clone, Default)]
-struct Fake {
+pub(super) struct Fake {
     pages: u32,
-    asked: Arc<Mutex<Vec<(Duration, Url)>>>,
+    pub(super) asked: Arc<Mutex<Vec<(Duration, Url)>>>,
     refusals: Arc<Mutex<VecDeque<Error>>>,
     forgotten: Arc<Mutex<u32>>,
     start: Option<Instant>,
 }
 
 impl Fake {
-    fn new(pages: u32, refusals: Vec<Error>) -> Self {
+    pub(super) fn new(pages: u32, refusals: Vec<Error>) -> Self {
         let refusals = Arc::new(Mutex::new(refusals.into()));
         Self { pages, refusals, start: Some(Instant::now()), ..Self::default() }
     }
@@ -105,7 +105,7 @@ async fn run(fake: &Fake, bus: &Memory, poll: Poll, time: Duration) -> super::St
     status.borrow().clone()
 }
 
-async fn bodies(bus: &Memory) -> Vec<RawBody> {
+pub(super) async fn bodies(bus: &Memory) -> Vec<RawBody> {
     let mut reader = bus.reader("test", &[topic::RAW]).unwrap();
     let mut bodies = Vec::new();
     while reader.positions() != reader.ends().await.unwrap() {
