@@ -115,7 +115,8 @@ impl Pipeline {
             let told = move |counts: hubwarden_detector::MatchCounts| {
                 update(&tell, |passed| passed.matches += counts.matches);
             };
-            Ok(hubwarden_detector::run_match(bus, threads, Readiness::default(), token, told).await?)
+            Ok(hubwarden_detector::run_match(bus, threads, Readiness::default(), token, told)
+                .await?)
         });
         let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
         let correlating = Correlating::alone(settings.data_dir.clone(), settings.lateness_ms);

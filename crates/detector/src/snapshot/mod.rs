@@ -8,6 +8,8 @@ mod error;
 mod file;
 mod target;
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::path::Path;
 use std::time::Duration;
 
@@ -156,7 +158,8 @@ impl Target {
     /// # Errors
     /// The store does not let it.
     pub async fn probe(&self) -> Result<(), Error> {
-        let location = self.prefix.clone().join("probe");
+        let name = format!("probe-{:016x}", RandomState::new().hash_one(std::process::id()));
+        let location = self.prefix.clone().join(name); // others may probe at the same moment
         let failed = |doing| self.failed(doing, &location);
         let payload = PutPayload::from_static(b"hubwarden");
         self.store.put(&location, payload).await.map_err(failed("writing"))?;
