@@ -38,6 +38,8 @@ pub struct SourceStatus {
     pub errors: u64,
     /// What the last attempt failed with, and what to do about it.
     pub last_error: Option<String>,
+    /// What can no longer be read, in words.
+    pub lost: Option<String>,
     /// An operator has paused it.
     pub paused: bool,
     /// It has been read to its end and there will be no more.

@@ -13,13 +13,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::correlating::MEMORY_BYTES;
 use crate::partition::{Answer, Correlating, Lost, Partition, Start};
 use crate::readiness::chain;
 use crate::rule_sets::{ActiveSet, RuleSets};
 use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness};
 
-/// State of all partitions that may stay in memory; the rest is read again when it is needed.
-const MEMORY_BYTES: usize = 64 << 20;
 /// What a partition may keep however many there are.
 const MEMORY_FLOOR: usize = 4 << 20;
 /// After so long a partition that could not be opened is tried again.
@@ -230,29 +229,37 @@ impl<B: Bus> Stage<B> {
     /// Gives how many findings the bus took; nothing when partitions have gone to another member,
     /// which publishes them, or when the same commit may pass later.
     async fn publish(&mut self, reader: &mut B::Reader) -> Result<Option<u64>, Error> {
-        let mut records = Vec::new();
-        let mut at = Positions::none();
-        for (number, owned) in &self.open {
-            let findings = owned.partition.state.outbox()?.into_iter();
-            records.extend(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)));
-            at.set(topic::MATCHES, *number, owned.partition.position()?);
-        }
-        let sent = records.len() as u64;
-        if sent == 0 && at == self.told_at {
-            return Ok(Some(0));
-        }
-        match commit_when_room(reader, records, &at).await {
-            Ok(()) => self.told_at = at,
-            Err(error @ BusError::Reassigned { .. }) => {
-                tracing::info!(%error, "findings wait");
-                return Ok(None);
+        let mut sent = 0;
+        loop {
+            let (mut records, mut at) = (Vec::new(), Positions::none());
+            let mut through = BTreeMap::new();
+            let share = Limit::default().bytes / self.open.len().max(1);
+            for (number, owned) in &self.open {
+                let findings = owned.partition.state.outbox(share)?;
+                through.extend(findings.last().map(|(id, _)| (*number, id.clone())));
+                let findings = findings.into_iter();
+                records.extend(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)));
+                at.set(topic::MATCHES, *number, owned.partition.position()?);
             }
-            Err(error) => return Err(error.into()),
+            if records.is_empty() && at == self.told_at {
+                return Ok(Some(sent));
+            }
+            let count = records.len() as u64;
+            match commit_when_room(reader, records, &at).await {
+                Ok(()) => self.told_at = at,
+                Err(error @ BusError::Reassigned { .. }) => {
+                    tracing::info!(%error, "findings wait");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            sent += count;
+            for (number, id) in through {
+                if let Some(owned) = self.open.get(&number) {
+                    owned.partition.state.published(&id)?;
+                }
+            }
         }
-        for owned in self.open.values() {
-            owned.partition.state.clear_outbox()?;
-        }
-        Ok(Some(sent))
     }
 
     /// Judges a batch, each partition on a thread of its own.

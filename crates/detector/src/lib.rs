@@ -19,7 +19,7 @@ pub mod snapshot;
 pub mod state;
 
 pub use correlate::run_correlate;
-pub use correlating::{CORRELATE_STAGE, CorrelateCounts, InMemory};
+pub use correlating::{CORRELATE_STAGE, CorrelateCounts, Transient};
 pub use error::Error;
 pub use matching::{MATCH_STAGE, MatchCounts, MatchStage, run_match};
 pub use partition::{Correlating, Lost, Snapshots};

@@ -11,9 +11,10 @@ use hubwarden_event::{Hash, MatchBody};
 use hubwarden_proto as proto;
 use hubwarden_rules::{Changes, Correlator, Options, Outcome, RuleSet, StateKey};
 
+use crate::correlating::{LOADED_AT_ONCE, load, store};
 use crate::snapshot::{self, Target};
 use crate::state::State;
-use crate::{CorrelateCounts, Error, entities};
+use crate::{CorrelateCounts, Error};
 
 /// What the correlators of a process need.
 #[derive(Debug, Clone)]
@@ -146,7 +147,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Judges records of this partition and stores what they changed.
+    /// Judges records of this partition and stores what they changed: at their end, and whenever
+    /// memory is full.
     ///
     /// After an error the memory no longer fits the file: the partition is opened anew.
     pub(crate) fn work(
@@ -157,29 +159,35 @@ impl Partition {
     ) -> Result<CorrelateCounts, Error> {
         let stored = self.state.position()?.unwrap_or(0);
         let mut counts = CorrelateCounts::default();
-        let mut bodies = Vec::with_capacity(records.len());
-        for delivered in records.iter().filter(|delivered| delivered.position >= stored) {
-            match proto::decode_match(delivered.body.clone()) {
-                Ok(body) => bodies.push(body),
-                Err(error) => {
-                    counts.unreadable += 1;
-                    let (partition, position) = (self.number, delivered.position);
-                    tracing::error!(partition, position, %error, "left a record of matches out");
+        let fresh = records.iter().filter(|delivered| delivered.position >= stored);
+        for some in fresh.collect::<Vec<_>>().chunks(LOADED_AT_ONCE) {
+            let mut bodies = Vec::with_capacity(some.len());
+            for delivered in some {
+                match proto::decode_match(delivered.body.clone()) {
+                    Ok(body) => bodies.push((delivered.position, body)),
+                    Err(error) => {
+                        counts.unreadable += 1;
+                        let (partition, position) = (self.number, delivered.position);
+                        tracing::error!(partition, position, %error, "left a record of matches out");
+                    }
                 }
             }
+            for key in self.correlator.missing(bodies.iter().map(|(_, body)| body)) {
+                if self.correlator.bytes() > memory_bytes {
+                    break; // the rest comes one by one, with room made in between
+                }
+                self.load(&key)?;
+            }
+            for (position, body) in &bodies {
+                self.apply(body, ask)?;
+                if self.correlator.bytes() > memory_bytes {
+                    store(&mut self.correlator, &mut self.state, position + 1, memory_bytes)?;
+                }
+            }
+            counts.records += bodies.len() as u64;
         }
-        for key in self.correlator.missing(&bodies) {
-            self.load(&key)?;
-        }
-        for body in &bodies {
-            self.apply(body, ask)?;
-        }
-        counts.records = bodies.len() as u64;
-        let mut changes = self.correlator.take_changes();
-        changes.findings.iter_mut().for_each(entities::fill);
         let next = records.last().map_or(stored, |last| last.position + 1);
-        self.state.commit(&changes, next.max(stored))?;
-        self.correlator.forget_clean(memory_bytes);
+        store(&mut self.correlator, &mut self.state, next.max(stored), memory_bytes)?;
         Ok(counts)
     }
 
@@ -204,7 +212,7 @@ impl Partition {
 
     fn load(&mut self, key: &StateKey) -> Result<(), Error> {
         let stored = self.state.load(key)?;
-        Ok(self.correlator.load(key, stored.as_ref()).map_err(crate::state::Error::from)?)
+        load(&mut self.correlator, key, stored)
     }
 
     /// Whether a snapshot would hold something new.

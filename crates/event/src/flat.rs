@@ -292,11 +292,20 @@ impl FlatRecord {
 fn number(text: &str) -> serde_json::Value {
     let parsed: Option<serde_json::Number> = serde_json::from_str(text).ok();
     match parsed {
-        Some(number) if number.is_i64() || number.is_u64() || number.to_string() == text => {
+        Some(number)
+            if number.is_i64() || number.is_u64() || number.to_string() == shortest(text) =>
+        {
             number.into()
         }
         _ => text.into(),
     }
+}
+
+/// A decimal number without the zeros at its end, as JSON writes it: `3.50` and `3.00` are `3.5` and `3.0`.
+fn shortest(text: &str) -> &str {
+    let Some(point) = text.find('.').filter(|_| !text.contains(['e', 'E'])) else { return text };
+    let digits = text.trim_end_matches('0').len();
+    &text[..digits.max(point + 2).min(text.len())]
 }
 
 /// Builds flat records, keeping its buffers from one to the next.
@@ -393,6 +402,26 @@ mod tests {
         builder.push("teams", CellKind::Null, "");
         builder.push("user_id", CellKind::Number, "0");
         (*builder.finish()).clone()
+    }
+
+    #[test]
+    fn a_number_is_a_number_however_many_zeros_end_it() {
+        for (text, expected) in [
+            ("3.25", serde_json::json!(3.25)),
+            ("3.50", serde_json::json!(3.5)),
+            ("1.00", serde_json::json!(1.0)),
+            ("0.0", serde_json::json!(0.0)),
+            ("-2.10", serde_json::json!(-2.1)),
+            ("7", serde_json::json!(7)),
+            ("100", serde_json::json!(100)),
+            ("0.1234567890123456789", serde_json::json!("0.1234567890123456789")),
+            ("92233720368547758080123", serde_json::json!("92233720368547758080123")),
+            ("1e400", serde_json::json!("1e400")),
+        ] {
+            let mut builder = FlatBuilder::default();
+            builder.push("hw.repo.name_entropy", CellKind::Number, text);
+            assert_eq!(builder.finish().to_json()["hw.repo.name_entropy"], expected, "{text}");
+        }
     }
 
     #[test]

@@ -279,6 +279,36 @@ async fn three_months_by_default_and_retention_by_its_clock() {
 }
 
 #[tokio::test]
+async fn each_bucket_counts_alone() {
+    let simulator = started(Settings { rate_limit: 5, ..settings() }).await;
+    let log = format!("{}/orgs/octo-shop/audit-log", simulator.url());
+    let user = format!("{}/user", simulator.url());
+    for used in ["1", "2", "3"] {
+        let response = get(&user).await;
+        assert_eq!(header(&response, "x-ratelimit-resource"), "core");
+        assert_eq!(header(&response, "x-ratelimit-used"), used);
+        let response = get(&log).await;
+        assert_eq!(header(&response, "x-ratelimit-resource"), "audit_log");
+        assert_eq!(header(&response, "x-ratelimit-used"), used);
+    }
+    for _ in 0..3 {
+        let limits: Value =
+            get(&format!("{}/rate_limit", simulator.url())).await.json().await.unwrap();
+        let used = |bucket: &str| limits["resources"][bucket]["used"].as_u64();
+        assert_eq!((used("core"), used("audit_log")), (Some(3), Some(3)), "asking is free");
+    }
+    let meta = format!("{}/meta", simulator.url());
+    for _ in 0..60 {
+        assert_eq!(request(&meta, None).await.status(), 200);
+    }
+    let refused = request(&meta, None).await;
+    assert_eq!((refused.status().as_u16(), header(&refused, "x-ratelimit-remaining")), (403, "0"));
+    assert_eq!(get(&user).await.status(), 200, "with a token it goes on");
+    simulator.clock().advance(3_600_000);
+    assert_eq!(request(&meta, None).await.status(), 200);
+}
+
+#[tokio::test]
 async fn the_audit_bucket_is_its_own_and_refills() {
     for status in [403, 429] {
         let simulator =

@@ -41,10 +41,10 @@ fn github() -> String {
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
     /// Rest between two reads of what is new.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub interval: Duration,
     /// How far each read reaches back for events that appear late.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub overlap: Duration,
     /// Our share of the hourly limit, above 0 up to 1.
     pub budget: f64,
@@ -57,7 +57,7 @@ pub struct Poll {
     /// Events a page, up to 100.
     pub per_page: u32,
     /// The longest wait for one page.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub timeout: Duration,
 }
 
@@ -97,6 +97,14 @@ impl Connection {
         }
     }
 
+    /// Whether GitHub itself runs the server.
+    pub(super) fn is_own_host(&self) -> bool {
+        let url = Url::parse(&self.base_url).ok();
+        url.as_ref()
+            .and_then(Url::host_str)
+            .is_some_and(|host| host == "api.github.com" || host.ends_with(".ghe.com"))
+    }
+
     /// The address of the audit log.
     pub(super) fn log_url(&self) -> Result<Url, Invalid> {
         let (kind, name) = match (&self.enterprise, &self.org) {
@@ -128,11 +136,9 @@ impl Validate for Connection {
                 return Err(Invalid::new(key, "must not be empty"));
             }
         }
-        let url = self.log_url()?;
+        self.log_url()?;
         let poll = &self.poll;
-        let own = url
-            .host_str()
-            .is_some_and(|host| host == "api.github.com" || host.ends_with(".ghe.com"));
+        let own = self.is_own_host();
         let hours = |count: u64| Duration::from_secs(count * 3600);
         for (key, right, reason) in [
             ("interval", poll.interval >= Duration::from_secs(1), "must be at least 1s"),

@@ -25,5 +25,5 @@ mod poller_tests;
 
 pub use check::{CheckLine, CheckReport, Level, check};
 pub use config::{Connection, Poll};
-pub use poller::{Clock, Poller, system_clock};
-pub use status::{FeedStatus, Status};
+pub use poller::{Clock, Poller, git_loss, system_clock};
+pub use status::{FeedStatus, GitLoss, Status};

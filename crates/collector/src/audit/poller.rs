@@ -19,7 +19,7 @@ use super::ownership::{lose, own};
 use super::reading::{Part, Readings, Step};
 use super::recent::Recent;
 use super::refusal;
-use super::status::{Pace, Status};
+use super::status::{GitLoss, Pace, Status};
 use crate::Error;
 use crate::error::Limit;
 use crate::publish::{self, MAX_COMMIT};
@@ -136,6 +136,11 @@ impl Poller {
         let id = self.connection.connection_id();
         let stored = stored(&bus.newest(topic::CURSORS).await?, &id)?;
         let fresh = stored.is_none();
+        let git_lost = stored.as_ref().and_then(|cursor| lost(cursor, &self.connection, now));
+        if let Some(lost) = git_lost {
+            tracing::warn!(connection = %id, "{lost}");
+        }
+        self.status.send_modify(|status| status.git_lost = git_lost);
         let poll = self.connection.poll.clone();
         let lead = i64::try_from(self.lead.as_millis()).unwrap_or(i64::MAX);
         let scope = self.connection.scope();
@@ -174,6 +179,26 @@ impl Poller {
 fn recent(readings: &Readings) -> Vec<Recent> {
     let remembered = |part| if part == Part::Live { REMEMBERED } else { REMEMBERED_BORDER };
     readings.all.iter().map(|reading| Recent::new(remembered(reading.part))).collect()
+}
+
+/// Git events that a connection can no longer get when it goes on reading at `now`.
+///
+/// # Errors
+/// The bus cannot be read, or its cursor was written by a later release.
+pub async fn git_loss<B: Bus>(
+    bus: &B,
+    connection: &Connection,
+    now: Timestamp,
+) -> Result<Option<GitLoss>, Error> {
+    let cursor = stored(&bus.newest(topic::CURSORS).await?, &connection.connection_id())?;
+    Ok(cursor.and_then(|cursor| lost(&cursor, connection, now)))
+}
+
+fn lost(cursor: &v1::Cursor, connection: &Connection, now: Timestamp) -> Option<GitLoss> {
+    let scope = connection.scope();
+    let live = cursor.feeds.iter().find(|feed| feed.scope == scope)?;
+    let from = Timestamp::from_millis(live.through_ms.max(live.from_ms));
+    GitLoss::of(from, connection, now)
 }
 
 /// The newest cursor of this connection.

@@ -262,3 +262,36 @@ async fn run_one_page(fake: &Fake, bus: &Memory, poll: Poll) {
         ended = running => panic!("{ended:?}"),
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn git_events_that_github_no_longer_keeps_are_told_after_a_long_stop() {
+    const DAY: u64 = 24 * 3600;
+    let poll = || Poll { backfill_days: 0, backfill_git_days: 0, ..Poll::default() };
+    for (days, lost) in [(0, false), (6, false), (7, true), (30, true)] {
+        let bus = Memory::default();
+        let status = run(&Fake::new(1, vec![]), &bus, poll(), HOUR / 2).await;
+        assert_eq!(status.git_lost, None, "nothing is lost at the first start");
+        let through = status.feeds[0].through.unwrap();
+        let stopped = Duration::from_secs(days * DAY);
+        let start = Instant::now();
+        let later: Clock = Arc::new(move || {
+            let at = start.elapsed() + stopped + HOUR / 2;
+            Timestamp::from_millis(START + at.as_millis() as i64)
+        });
+        let now = later();
+        let known = super::git_loss(&bus, &connection(poll()), now).unwrap();
+        let poller = Poller::new(connection(poll()), HOUR, later);
+        let status = poller.status();
+        let running = poller.run_with(Fake::new(1, vec![]), &bus, CancellationToken::new());
+        assert!(tokio::time::timeout(HOUR / 2, running).await.is_err());
+        let status = status.borrow().clone();
+        assert!(status.feeds[0].through > Some(through), "it goes on");
+        assert_eq!(status.git_lost.is_some(), lost, "{days} days");
+        assert_eq!(known, status.git_lost, "the same before and after the start");
+        if let Some(loss) = status.git_lost {
+            assert_eq!(loss.from, through);
+            assert_eq!(loss.until, now.plus_millis(-7 * DAY as i64 * 1000));
+            assert!(loss.to_string().contains(&format!("between {through} and")), "{loss}");
+        }
+    }
+}

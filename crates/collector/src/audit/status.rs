@@ -3,7 +3,45 @@ use std::time::Duration;
 use hubwarden_event::Timestamp;
 use serde::Serialize;
 
+use super::config::Connection;
 use super::reading::{Part, Reading, Readings};
+
+/// Days for which GitHub keeps Git events, and GitHub Enterprise Server unless its administrator changes it.
+const GIT_DAYS: i64 = 7;
+
+/// Git events that can no longer be read, because nothing asked for them while GitHub kept them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GitLoss {
+    /// The first moment that was not read.
+    pub from: Timestamp,
+    /// The moment from which on GitHub still has them.
+    pub until: Timestamp,
+}
+
+impl GitLoss {
+    /// What a reading that goes on at `from` can no longer get at `now`.
+    ///
+    /// On servers of one's own, more days of a Git backfill mean that the administrator keeps more.
+    pub(super) fn of(from: Timestamp, connection: &Connection, now: Timestamp) -> Option<Self> {
+        let days = match connection.is_own_host() {
+            true => GIT_DAYS,
+            false => GIT_DAYS.max(connection.poll.backfill_git_days.into()),
+        };
+        let until = now.plus_millis(-days * 24 * 3_600_000);
+        (from < until).then_some(Self { from, until })
+    }
+}
+
+impl std::fmt::Display for GitLoss {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { from, until } = self;
+        write!(
+            out,
+            "Git events between {from} and {until} are lost: nothing read them while GitHub kept them, so no rule has \
+             seen clones and pushes of that time; other events are kept for longer and are read all the same"
+        )
+    }
+}
 
 /// How reading of one connection goes, as it was a moment ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -12,6 +50,8 @@ pub struct Status {
     pub connection: String,
     /// What is read, such as `org/octo`.
     pub scope: String,
+    /// Git events that were already gone when this process went on reading.
+    pub git_lost: Option<GitLoss>,
     /// Its parts: live first, then what is left of the backfill and what is done.
     pub feeds: Vec<FeedStatus>,
     /// Requests made since the start.

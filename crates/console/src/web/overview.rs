@@ -330,6 +330,9 @@ fn sources(sources: &[SourceStatus], now: Timestamp) -> Markup {
                     @if let Some(error) = source.last_error.as_deref().filter(|_| source.errors > 0) {
                         p class="error" { (parts::shown(error)) }
                     }
+                    @if let Some(lost) = &source.lost {
+                        p class="error" { (parts::shown(lost)) }
+                    }
                 }
             }
         }

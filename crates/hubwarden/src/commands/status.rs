@@ -1,11 +1,14 @@
 use hubwarden_bus::Journal;
-use hubwarden_console::Status;
+use hubwarden_collector::audit;
+use hubwarden_console::web::now;
+use hubwarden_console::{SourceStatus, Status};
 
 use super::configure;
+use crate::Config;
 use crate::args::{self, Format, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::print_one;
+use crate::output::{print_one, print_text, say};
 use crate::pipeline::journal_dir;
 
 /// `hubwarden status`
@@ -19,12 +22,12 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
                 "no server runs on this data folder; start `hubwarden serve`",
             ));
         }
-        return stopped(global, &journal_dir(folder));
+        return stopped(global, &config).await;
     };
     if options.link {
         let answer = client.json("POST", "/api/v1/link").await?;
         let link = answer.get("link").and_then(serde_json::Value::as_str).unwrap_or_default();
-        println!("http://{}{link}", client.address.listen);
+        print_text(&format!("http://{}{link}", client.address.listen))?;
         return Ok(Exit::Done);
     }
     let answer = client.json("GET", "/api/v1/status").await?;
@@ -46,6 +49,9 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
         lines.push(format!("source {scope}: {records} records, read through {read}"));
         if let Some(error) = source.get("last_error").and_then(serde_json::Value::as_str) {
             lines.push(format!("  FAILING: {error}"));
+        }
+        if let Some(lost) = source.get("lost").and_then(serde_json::Value::as_str) {
+            lines.push(format!("  LOST: {lost}"));
         }
     }
     for stage in array("stages") {
@@ -69,14 +75,36 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
     lines
 }
 
+/// What each connection can no longer read if it goes on now, from the cursors of a stopped server.
+pub(super) async fn losses(
+    config: &Config,
+    journal: &Journal,
+) -> Result<Vec<SourceStatus>, Failure> {
+    let mut sources = Vec::new();
+    for connection in &config.github {
+        if let Some(lost) = audit::git_loss(journal, connection, now()).await? {
+            sources.push(SourceStatus {
+                connection: connection.name.clone(),
+                feed: hubwarden_event::Feed::AuditRest.to_string(),
+                scope: connection.scope(),
+                lost: Some(lost.to_string()),
+                ..SourceStatus::default()
+            });
+        }
+    }
+    Ok(sources)
+}
+
 /// What the data folder says while no server runs.
-fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> {
-    eprintln!("no server runs on this data folder");
+async fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
+    let journal = journal_dir(&config.storage.data_dir);
+    say("no server runs on this data folder");
     if !journal.is_dir() {
-        eprintln!("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
+        say("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
         return Ok(Exit::Done);
     }
-    let status = Journal::open_read_only(journal)?.status();
+    let journal = Journal::open_read_only(journal)?;
+    let (status, sources) = (journal.status(), losses(config, &journal).await?);
     let mut lags = std::collections::BTreeMap::<&str, u64>::new();
     for lag in &status.stages {
         *lags.entry(&lag.stage).or_default() += lag.records();
@@ -89,7 +117,10 @@ fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> 
     lines.extend(
         stages.iter().map(|stage| format!("stage {}: {} records behind", stage.name, stage.lag)),
     );
+    lines.extend(sources.iter().filter_map(|source| {
+        Some(format!("source {} LOST: {}", source.scope, source.lost.as_ref()?))
+    }));
     let format = if global.output == Format::Csv { Format::Table } else { global.output };
-    print_one(format, &Status { stages, ..Status::default() }, &lines)?;
+    print_one(format, &Status { sources, stages, ..Status::default() }, &lines)?;
     Ok(Exit::Done)
 }

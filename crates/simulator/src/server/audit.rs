@@ -4,7 +4,7 @@ use super::answer::{Answer, array, encode};
 use super::cursor;
 use super::phrase::Phrase;
 use super::settings::{Fault, Token};
-use super::state::{Rate, State};
+use super::state::{Bucket, Rate, State};
 use super::store::{At, Include, Log, Page, Query};
 
 /// Scope that reads the log; on GHES another one is named.
@@ -34,12 +34,13 @@ impl Request<'_> {
             tokio::time::sleep(wait).await;
         }
         if let Some(refusal) = self.refusal(fault.as_ref()) {
-            return self.with_limits(refusal, self.state.rate(&self.token.value, 0).0);
+            return self
+                .with_limits(refusal, self.state.rate(Bucket::AuditLog, &self.token.value, 0).0);
         }
         if self.state.settings.ghes.is_some() {
             return self.page(fault.as_ref());
         }
-        let (rate, allowed) = self.state.rate(&self.token.value, 1);
+        let (rate, allowed) = self.state.rate(Bucket::AuditLog, &self.token.value, 1);
         if !allowed || fault == Some(Fault::RateLimited) {
             let status = self.state.settings.rate_limit_status;
             let message = format!("API rate limit exceeded for user {}.", self.token.login);

@@ -12,14 +12,10 @@ use super::answer::Answer;
 use super::audit::{self, Owner};
 use super::profile;
 use super::settings::Token;
-use super::state::{HOUR_MS, Rate, State};
+use super::state::{Bucket, Rate, State};
 
 /// Versions of the API, the one that is meant without a header first.
 const VERSIONS: [&str; 2] = ["2022-11-28", "2026-03-10"];
-/// Requests an hour of an address without an accepted token.
-const ANONYMOUS_LIMIT: u64 = 60;
-/// Requests an hour of a token, outside the audit log.
-const CORE_LIMIT: u64 = 5000;
 
 pub(crate) fn router(state: Arc<State>) -> Router {
     Router::new().fallback(serve).with_state(state)
@@ -62,11 +58,11 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return not_found();
     }
-    let anonymous = |answer| core(state, answer, ANONYMOUS_LIMIT);
+    let anonymous = |answer| core(state, "", 0, || answer);
     match route {
-        "/meta" => return anonymous(meta(state)),
+        "/meta" => return core(state, "", 1, || meta(state)),
         "/versions" if state.settings.ghes.is_none() => {
-            return anonymous(Answer::json(200, &json!(VERSIONS)));
+            return core(state, "", 1, || Answer::json(200, &json!(VERSIONS)));
         }
         _ => {}
     }
@@ -108,7 +104,8 @@ async fn authorized(
     {
         return audit::Request { state, token, owner, path, parameters }.answer().await;
     }
-    let answer = match parts.as_slice() {
+    let free = parts.as_slice() == ["rate_limit"];
+    core(state, &token.value, u64::from(!free), || match parts.as_slice() {
         ["rate_limit"] => rate_limit(state, token, version),
         ["user"] => Answer::json(200, &profile::user(state, token)),
         ["orgs", org] => match find_org(state, org) {
@@ -117,8 +114,7 @@ async fn authorized(
             _ => not_found(),
         },
         _ => not_found(),
-    };
-    core(state, answer, CORE_LIMIT)
+    })
 }
 
 /// The version that a request chooses; an unknown one counts as none.
@@ -177,10 +173,10 @@ fn rate_limit(state: &State, token: &Token, version: &str) -> Answer {
     if state.settings.ghes.is_some() {
         return Answer::error(404, "Rate limiting is not enabled.");
     }
-    let (rate, _) = state.rate(&token.value, 0);
+    let (rate, _) = state.rate(Bucket::AuditLog, &token.value, 0);
     let of = |rate: Rate| json!({"limit": rate.limit, "used": rate.used, "remaining": rate.remaining(), "reset": rate.reset_s()});
     let unused = |limit: u64| of(Rate { limit, used: 0, ..rate });
-    let core = core_rate(state, CORE_LIMIT);
+    let (core, _) = state.rate(Bucket::Core, &token.value, 0);
     let mut body = json!({
         "resources": {
             "core": of(core), "search": unused(30), "graphql": unused(5000),
@@ -193,17 +189,19 @@ fn rate_limit(state: &State, token: &Token, version: &str) -> Answer {
     Answer::json(200, &body)
 }
 
-/// Adds the headers of the common bucket; GHES has no limits until its administrator sets them.
-fn core(state: &State, answer: Answer, limit: u64) -> Answer {
-    match state.settings.ghes {
-        Some(_) => answer,
-        None => answer.with_rate("core", core_rate(state, limit)),
+/// Takes requests from the common bucket and answers with its headers, or refuses when it is empty.
+///
+/// GHES has no limits until its administrator sets them.
+fn core(state: &State, token: &str, requests: u64, answer: impl FnOnce() -> Answer) -> Answer {
+    if state.settings.ghes.is_some() {
+        return answer();
     }
-}
-
-/// The common bucket, which the simulator never empties: one request of the hour is used.
-fn core_rate(state: &State, limit: u64) -> Rate {
-    Rate { limit, used: 1, reset_ms: state.now_ms() + HOUR_MS }
+    let (rate, allowed) = state.rate(Bucket::Core, token, requests);
+    if !allowed {
+        let refused = Answer::error(state.settings.rate_limit_status, "API rate limit exceeded.");
+        return refused.with_rate("core", rate);
+    }
+    answer().with_rate("core", rate)
 }
 
 fn not_found() -> Answer {

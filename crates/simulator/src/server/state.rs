@@ -11,6 +11,20 @@ pub(crate) const HOUR_MS: i64 = 3_600_000;
 /// How long all calls are refused after too many wrong tokens.
 const LOCKED_OUT_MS: i64 = 600_000;
 
+/// Requests to GitHub's common limit without a token, an hour.
+const ANONYMOUS_LIMIT: u64 = 60;
+/// Requests to GitHub's common limit with a token, an hour.
+const CORE_LIMIT: u64 = 5000;
+
+/// Requests that count together against one limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Bucket {
+    /// Everything without a limit of its own.
+    Core,
+    /// The audit log.
+    AuditLog,
+}
+
 pub(crate) struct State {
     pub(crate) settings: Settings,
     pub(crate) url: String,
@@ -20,7 +34,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) store: Store,
-    rates: HashMap<String, Rate>,
+    rates: HashMap<(Bucket, String), Rate>,
     bad_tokens: VecDeque<i64>,
     audit_requests: u64,
     scripted: BTreeMap<u64, Fault>,
@@ -92,12 +106,19 @@ impl State {
         }
     }
 
-    /// The token's hour, after taking `requests` from it; what is beyond the limit is not counted.
-    pub(crate) fn rate(&self, token: &str, requests: u64) -> (Rate, bool) {
-        let (now_ms, limit) = (self.now_ms(), self.settings.rate_limit);
+    /// The token's hour in a bucket, after taking `requests` from it; what is beyond the limit is not counted.
+    ///
+    /// Those without a token share one hour, as those from one address do.
+    pub(crate) fn rate(&self, bucket: Bucket, token: &str, requests: u64) -> (Rate, bool) {
+        let limit = match bucket {
+            Bucket::AuditLog => self.settings.rate_limit,
+            Bucket::Core if token.is_empty() => ANONYMOUS_LIMIT,
+            Bucket::Core => CORE_LIMIT,
+        };
+        let now_ms = self.now_ms();
         let mut inner = self.inner();
         let fresh = Rate { limit, used: 0, reset_ms: now_ms + HOUR_MS };
-        let rate = inner.rates.entry(token.to_owned()).or_insert(fresh);
+        let rate = inner.rates.entry((bucket, token.to_owned())).or_insert(fresh);
         if rate.reset_ms <= now_ms {
             *rate = fresh;
         }
