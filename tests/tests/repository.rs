@@ -46,7 +46,8 @@ const FENCES: [(&str, &[&str]); 6] = [
     ("rdkafka", &["bus"]),
     ("figment", &["service"]),
     ("opentelemetry", &["service"]),
-    ("reqwest", &["collector"]),
+    // in detector it only brings TLS to `object_store`
+    ("reqwest", &["collector", "detector"]),
     ("rusqlite", &["console", "detector"]),
     ("hubwarden-testkit", &[]),
 ];

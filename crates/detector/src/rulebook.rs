@@ -2,18 +2,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hubwarden_bus::{Bus, Positions, Record, Sink, topic};
-use hubwarden_event::{Hash, hash_parts};
-use hubwarden_proto::{Message, v1};
 use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet, names_in};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Catalogue, Error, shipped};
-
-/// Key of the record on `rules` that says which rules judge.
-const ACTIVE: &[u8] = b"active";
 
 /// Section `[rules]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,69 +152,6 @@ impl Rulebook {
     pub fn compile(&self) -> Compiled {
         RuleSet::compile(&self.files, &self.lists, Some(&Catalogue))
     }
-
-    /// Makes this the active set of the bus, unless it is already.
-    ///
-    /// # Errors
-    /// When the bus cannot be read or does not take it.
-    pub async fn publish<B: Bus>(&self, bus: &B) -> Result<(), Error> {
-        let newest = bus.newest(topic::RULES)?;
-        let mut set = v1::RuleSet::default();
-        let mut records = Vec::new();
-        for file in &self.files {
-            let file = v1::RuleFile { name: file.name.clone(), text: file.text.clone() };
-            set.files.push(add(&mut records, v1::rule_body::Body::File(file)));
-        }
-        for name in self.lists.names() {
-            let values = self.lists.get(name).unwrap_or_default().to_vec();
-            let list = v1::RuleList { name: name.into(), values };
-            set.lists.push(add(&mut records, v1::rule_body::Body::List(list)));
-        }
-        let body = v1::RuleBody { body: Some(v1::rule_body::Body::Set(set)) }.encode_to_vec();
-        if newest.iter().any(|record| record.key == ACTIVE && record.body == body) {
-            return Ok(());
-        }
-        records.retain(|record| !newest.iter().any(|known| known.key == record.key));
-        records.push(Record::new(topic::RULES, ACTIVE, body));
-        bus.writer("rules").commit(records, &Positions::none()).await?;
-        Ok(())
-    }
-
-    /// The active set of the bus; none before the first was published.
-    ///
-    /// # Errors
-    /// When it cannot be read, or names a file or list that is not there.
-    pub fn active<B: Bus>(bus: &B) -> Result<Option<Self>, Error> {
-        let newest = bus.newest(topic::RULES)?;
-        let mut bodies = BTreeMap::new();
-        for record in &newest {
-            let body =
-                v1::RuleBody::decode(record.body.clone()).map_err(hubwarden_proto::Error::from)?;
-            bodies.insert(record.key.clone(), body.body);
-        }
-        let Some(Some(v1::rule_body::Body::Set(set))) = bodies.get(ACTIVE) else { return Ok(None) };
-        let mut book = Self::default();
-        for key in set.files.iter().chain(&set.lists) {
-            match bodies.get(key) {
-                Some(Some(v1::rule_body::Body::File(file))) => {
-                    book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
-                }
-                Some(Some(v1::rule_body::Body::List(list))) => {
-                    book.lists.insert(&list.name, list.values.clone())
-                }
-                _ => return Err(Error::IncompleteRuleSet),
-            }
-        }
-        Ok(Some(book))
-    }
-}
-
-/// Adds a record of topic `rules` and gives its key, the hash of its content.
-fn add(records: &mut Vec<Record>, body: v1::rule_body::Body) -> prost::bytes::Bytes {
-    let body = v1::RuleBody { body: Some(body) }.encode_to_vec();
-    let key = prost::bytes::Bytes::copy_from_slice(&Hash(hash_parts([body.as_slice()])).0);
-    records.push(Record::new(topic::RULES, key.clone(), body));
-    key
 }
 
 fn read_text(file: &Path) -> Result<String, Error> {

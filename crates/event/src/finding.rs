@@ -193,7 +193,8 @@ impl Finding {
     /// Takes over what a later or parallel version of the same finding knows; false if that is nothing.
     ///
     /// Counts and severity only rise, times only widen, evidence is the earliest of both. The words
-    /// come from the version with the higher revision.
+    /// and who is named come from the version with the higher revision, so that it does not matter
+    /// which versions were seen on the way to it.
     pub fn join(&mut self, other: &Self) -> bool {
         let before = self.clone();
         if other.revision > self.revision {
@@ -202,6 +203,11 @@ impl Finding {
             self.response.clone_from(&other.response);
             self.rule.clone_from(&other.rule);
             self.confidence = other.confidence;
+            self.entities.clone_from(&other.entities);
+        } else if other.revision == self.revision {
+            self.entities.extend(other.entities.iter().cloned());
+            self.entities.sort();
+            self.entities.dedup();
         }
         self.revision = self.revision.max(other.revision);
         self.count = self.count.max(other.count);
@@ -214,9 +220,6 @@ impl Finding {
         self.evidence.dedup_by_key(|one| one.id);
         self.evidence.truncate(EVIDENCE_LIMIT);
         self.event_ids = self.evidence.iter().map(|one| one.id).collect();
-        self.entities.extend(other.entities.iter().cloned());
-        self.entities.sort();
-        self.entities.dedup();
         *self != before
     }
 }
@@ -256,7 +259,12 @@ mod tests {
             at_least: false,
             sentence: format!("{revision} events"),
             reason: vec![],
-            entities: vec![],
+            entities: vec![EntityRef {
+                role: "actor".into(),
+                kind: "user".into(),
+                id: None,
+                name: format!("of-{revision}"),
+            }],
             event_ids: evidence.iter().map(|one| one.id).collect(),
             evidence,
             response: String::new(),
@@ -276,6 +284,7 @@ mod tests {
         let expected = join([0, 1, 2, 2]);
         assert_eq!(expected.count, 3);
         assert_eq!(expected.evidence.len(), 3);
+        assert_eq!(expected.entities, versions[2].entities, "not those of versions on the way");
         for order in [[2, 1, 0, 1], [1, 2, 0, 0], [2, 0, 1, 2]] {
             assert_eq!(join(order), expected, "{order:?}");
         }

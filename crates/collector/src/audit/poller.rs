@@ -1,7 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hubwarden_bus::{Bus, Delivered, Record, Sink, topic};
+use hubwarden_bus::{
+    Bus, Delivered, Error as BusError, Positions, Record, Sink, Source, commit_when_room,
+    partition_of, topic,
+};
 use hubwarden_event::{ConnectionId, ContentType, Feed, RawBody, RawRecord, Timestamp};
 use hubwarden_proto::{Message, v1};
 use hubwarden_service::Backoff;
@@ -12,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::client::{Client, Fetch, Page, moment};
 use super::config::{Connection, Poll};
+use super::ownership::{lose, own};
 use super::reading::{Part, Readings, Step};
 use super::recent::Recent;
 use super::refusal;
@@ -43,6 +47,9 @@ const REMEMBERED_BORDER: usize = 10_000;
 
 /// No wait is longer, so that a changed clock is noticed.
 const MAX_SLEEP: Duration = Duration::from_secs(60);
+
+/// Between the loss of a connection and the next look at who owns it.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// First wait after what somebody has to put right; it doubles up to an hour.
 const FIRST_PATIENCE: Duration = Duration::from_secs(60);
@@ -88,9 +95,46 @@ impl Poller {
         bus: &B,
         stop: CancellationToken,
     ) -> Result<(), Error> {
+        let id = self.connection.connection_id();
+        let partitions = bus.partitions(topic::CURSORS);
+        let partition = partition_of(id.as_str().as_bytes(), partitions);
+        let mut reader = bus.reader(&format!("collector-{id}"), &[topic::CURSORS])?;
+        let mut budget = Budget::new(self.connection.poll.rate(), (self.clock)());
+        let reading = async {
+            loop {
+                own(&mut reader, partition).await?;
+                let ended = match self.begin(&fetch, bus, &mut reader, &mut budget).await {
+                    Ok(mut work) => work.run().await,
+                    Err(error) => Err(error),
+                };
+                match ended {
+                    Err(Error::Bus(error @ BusError::Reassigned { .. })) => {
+                        tracing::info!(connection = %id, %error, "reading stops here");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    ended => return ended,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = reading => ended,
+        }
+    }
+
+    /// Takes up what the bus has of this connection: nothing that an earlier owner, or this one
+    /// before a commit that came to nothing, remembered is used.
+    async fn begin<'a, F: Fetch, R: Source + Sink>(
+        &'a self,
+        fetch: &'a F,
+        bus: &impl Bus,
+        reader: &'a mut R,
+        budget: &'a mut Budget,
+    ) -> Result<Work<'a, F, R>, Error> {
         let now = (self.clock)();
         let id = self.connection.connection_id();
-        let stored = stored(&bus.newest(topic::CURSORS)?, &id)?;
+        let stored = stored(&bus.newest(topic::CURSORS).await?, &id)?;
         let fresh = stored.is_none();
         let git_lost = stored.as_ref().and_then(|cursor| lost(cursor, &self.connection, now));
         if let Some(lost) = git_lost {
@@ -101,51 +145,52 @@ impl Poller {
         let lead = i64::try_from(self.lead.as_millis()).unwrap_or(i64::MAX);
         let scope = self.connection.scope();
         let readings = Readings::resume(&id, &scope, stored, now, lead, &poll);
-        let remembered = |part| if part == Part::Live { REMEMBERED } else { REMEMBERED_BORDER };
-        let recent = readings.all.iter().map(|reading| Recent::new(remembered(reading.part)));
-        let recent = recent.collect();
         let mut work = Work {
             fetch,
-            sink: bus.writer("collector"),
+            reader,
+            partition: partition_of(id.as_str().as_bytes(), bus.partitions(topic::CURSORS)),
+            partitions: bus.partitions(topic::RAW),
             log: self.connection.log_url()?,
-            budget: Budget::new(poll.rate(), now),
+            budget,
             pace: Pace::new(&readings, now),
             per_page: poll.per_page,
             id,
             poll,
+            recent: recent(&readings),
             readings,
-            recent,
             backoff: Backoff::default(),
             patience: 0,
             next_live: now,
             pass_requests: 0,
             blocked_until: now,
-            clock: self.clock,
-            status: self.status,
+            clock: self.clock.clone(),
+            status: &self.status,
         };
         if fresh {
             // the moment of connecting is kept whatever happens next
             let begun = work.cursor_record();
-            publish::commit(&mut work.sink, vec![begun]).await?;
+            work.commit(vec![begun]).await?;
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => Ok(()),
-            ended = work.run() => ended,
-        }
+        Ok(work)
     }
+}
+
+/// An empty memory for each reading.
+fn recent(readings: &Readings) -> Vec<Recent> {
+    let remembered = |part| if part == Part::Live { REMEMBERED } else { REMEMBERED_BORDER };
+    readings.all.iter().map(|reading| Recent::new(remembered(reading.part))).collect()
 }
 
 /// Git events that a connection can no longer get when it goes on reading at `now`.
 ///
 /// # Errors
 /// The bus cannot be read, or its cursor was written by a later release.
-pub fn git_loss<B: Bus>(
+pub async fn git_loss<B: Bus>(
     bus: &B,
     connection: &Connection,
     now: Timestamp,
 ) -> Result<Option<GitLoss>, Error> {
-    let cursor = stored(&bus.newest(topic::CURSORS)?, &connection.connection_id())?;
+    let cursor = stored(&bus.newest(topic::CURSORS).await?, &connection.connection_id())?;
     Ok(cursor.and_then(|cursor| lost(&cursor, connection, now)))
 }
 
@@ -162,16 +207,22 @@ fn stored(newest: &[Delivered], id: &ConnectionId) -> Result<Option<v1::Cursor>,
     Ok(ours.map(|record| v1::Cursor::decode(record.body.clone())).transpose()?)
 }
 
-struct Work<F, S> {
-    fetch: F,
-    sink: S,
+struct Work<'a, F, R> {
+    fetch: &'a F,
+    /// Reads `cursors` to know what it owns; every commit holds the position there, so that the
+    /// commit of a collector that has lost the connection comes to nothing.
+    reader: &'a mut R,
+    /// The partition of `cursors` to which the connection belongs.
+    partition: u32,
+    /// Of the topic `raw`.
+    partitions: u32,
     id: ConnectionId,
     log: Url,
     poll: Poll,
     readings: Readings,
     /// What each reading has published lately.
     recent: Vec<Recent>,
-    budget: Budget,
+    budget: &'a mut Budget,
     backoff: Backoff,
     /// How often in a row somebody would have had to put something right.
     patience: u32,
@@ -181,20 +232,31 @@ struct Work<F, S> {
     blocked_until: Timestamp,
     pace: Pace,
     clock: Clock,
-    status: watch::Sender<Status>,
+    status: &'a watch::Sender<Status>,
 }
 
-impl<F: Fetch, S: Sink> Work<F, S> {
+impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
     async fn run(&mut self) -> Result<(), Error> {
         loop {
             match self.choose() {
                 Ok(index) => self.turn(index).await?,
                 Err(wait) => {
                     self.show();
-                    tokio::time::sleep(wait.clamp(Duration::from_millis(1), MAX_SLEEP)).await;
+                    let wait = wait.clamp(Duration::from_millis(1), MAX_SLEEP);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        lost = lose(self.reader, self.partition) => return Err(lost),
+                    }
                 }
             }
         }
+    }
+
+    /// Commits as the owner of the connection.
+    async fn commit(&mut self, outputs: Vec<Record>) -> Result<(), Error> {
+        let at = self.reader.positions().get(topic::CURSORS, self.partition).unwrap_or(0);
+        let at = Positions::of(topic::CURSORS, self.partition, at);
+        Ok(commit_when_room(self.reader, outputs, &at).await?)
     }
 
     /// What to read now, or how long nothing is to be read: live first, then the backfill.
@@ -223,7 +285,11 @@ impl<F: Fetch, S: Sink> Work<F, S> {
             self.pass_requests += 1;
         }
         self.status.send_modify(|status| status.requests += 1);
-        match self.fetch.page(&url).await {
+        let page = tokio::select! {
+            page = self.fetch.page(&url) => page,
+            lost = lose(self.reader, self.partition) => return Err(lost),
+        };
+        match page {
             Ok(page) => self.accept(index, &page).await,
             Err(error) => {
                 self.refused(index, &error);
@@ -237,25 +303,26 @@ impl<F: Fetch, S: Sink> Work<F, S> {
         self.backoff.reset();
         self.patience = 0;
         let now = (self.clock)();
-        let mut outputs = self.records(index, page, now);
+        let records = self.records(index, page, now);
+        let mut last = Vec::new();
         let reading = &mut self.readings.all[index];
-        reading.cursor.records += outputs.len() as u64;
+        reading.cursor.records += records.len() as u64;
         let newest = page.events.last().and_then(|range| moment(&page.body[range.clone()]));
         self.pace.saw(index, newest);
         let step = reading.advance(page.next.as_ref(), &self.id);
         let complete = matches!(step, Step::Complete(_));
         if let Step::Complete(progress) = step {
-            outputs.extend(progress.into_iter().map(publish::raw));
-            outputs.extend(self.readings.run_end(index).map(publish::raw));
+            let marks = progress.into_iter().chain(self.readings.run_end(index));
+            last.extend(marks.flat_map(|mark| publish::raw(mark, self.partitions)));
         } else if let Step::Circle = step {
             let link = page.next.as_ref().map(Url::to_string).unwrap_or_default();
             self.refused(index, &Error::Loop { link });
         } else {
             self.status.send_modify(|status| status.error = None);
         }
-        outputs.push(self.cursor_record());
-        for part in parts(outputs) {
-            publish::commit(&mut self.sink, part).await?;
+        last.push(self.cursor_record());
+        for part in parts(records, last) {
+            self.commit(part).await?;
         }
         if complete {
             self.status.send_modify(|status| status.error = partial(page));
@@ -291,7 +358,7 @@ impl<F: Fetch, S: Sink> Work<F, S> {
                 damage: None,
             };
             if self.recent[index].insert(record.event_id()) {
-                records.push(publish::raw(RawBody::Record(record)));
+                records.extend(publish::raw(RawBody::Record(record), self.partitions));
             }
         }
         records
@@ -372,11 +439,11 @@ impl<F: Fetch, S: Sink> Work<F, S> {
     }
 }
 
-/// Commits of at most 8 MiB; the last one holds the cursor, so that it is never ahead.
-fn parts(outputs: Vec<Record>) -> Vec<Vec<Record>> {
+/// Commits of at most 8 MiB; the last one holds marks and cursor, so that they are never ahead.
+fn parts(records: Vec<Record>, last: Vec<Record>) -> Vec<Vec<Record>> {
     let mut parts = vec![Vec::new()];
     let mut size = 0;
-    for record in outputs {
+    for record in records {
         if size > 0 && size + record.body.len() > MAX_COMMIT {
             parts.push(Vec::new());
             size = 0;
@@ -385,6 +452,9 @@ fn parts(outputs: Vec<Record>) -> Vec<Vec<Record>> {
         if let Some(part) = parts.last_mut() {
             part.push(record);
         }
+    }
+    if let Some(part) = parts.last_mut() {
+        part.extend(last);
     }
     parts
 }

@@ -1,0 +1,419 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hubwarden_bus::{
+    Batch, Bus, Delivered, Error as BusError, Limit, Positions, Record, Source, commit_when_room,
+    topic,
+};
+use hubwarden_event::Hash;
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::correlating::MEMORY_BYTES;
+use crate::partition::{Answer, Correlating, Lost, Partition, Start};
+use crate::readiness::chain;
+use crate::rule_sets::{ActiveSet, RuleSets};
+use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness};
+
+/// What a partition may keep however many there are.
+const MEMORY_FLOOR: usize = 4 << 20;
+/// After so long a partition that could not be opened is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(5);
+/// After so long findings that could not be published are tried again.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(200);
+
+/// Turns matches into findings until stopped, on every partition of `matches` that this process owns.
+///
+/// Each partition has its own correlator and state file. State, outbox and position are one
+/// transaction of that file; a finding leaves the outbox once the bus has it. A partition that is
+/// given away leaves a snapshot behind. `told` hears of every batch.
+///
+/// A partition whose state cannot be opened stands still, and `ready` says why; without a place for
+/// snapshots, where one process does everything, it ends the stage instead.
+///
+/// # Errors
+/// When the bus or a state file fails.
+pub async fn run_correlate<B: Bus>(
+    bus: B,
+    settings: Correlating,
+    ready: Readiness,
+    stop: CancellationToken,
+    mut told: impl FnMut(CorrelateCounts),
+) -> Result<(), Error> {
+    let partitions = bus.partitions(topic::MATCHES);
+    match &settings.snapshots {
+        None if partitions > 1 => return Err(Error::NoSnapshots { partitions }),
+        None => {}
+        Some(snapshots) => snapshots.target.probe().await?,
+    }
+    let made = std::fs::create_dir_all(&settings.dir);
+    made.map_err(|source| Error::Dir { path: settings.dir.clone(), source })?;
+    let rules = RuleSets::new(bus.clone());
+    let mut active = ActiveSet::new(rules.clone(), ready.clone());
+    if active.wait(&stop).await?.is_none() {
+        return Ok(());
+    }
+    let mut reader = bus.keeping_reader(CORRELATE_STAGE, &[topic::MATCHES])?;
+    ready.set("stage", None);
+    let mut stage = Stage {
+        bus,
+        settings,
+        ready,
+        rules,
+        stop: stop.clone(),
+        open: BTreeMap::new(),
+        held: BTreeMap::new(),
+        saving: BTreeMap::new(),
+        told_at: Positions::none(),
+    };
+    let mut look = true;
+    loop {
+        if std::mem::take(&mut look) || stage.is_retry_due() {
+            stage.follow(&mut reader).await?;
+        }
+        let published = tokio::select! {
+            () = stop.cancelled() => break,
+            published = stage.publish(&mut reader) => published?,
+        };
+        look |= published.is_none();
+        stage.save_what_is_due()?;
+        let wake = stage.next_wake(published.is_none());
+        let batch = tokio::select! {
+            () = stop.cancelled() => break,
+            () = sleep_until(wake) => continue,
+            batch = reader.next_batch(Limit::default()) => batch?,
+        };
+        if batch.records.is_empty() {
+            look = true;
+            continue;
+        }
+        let mut counts = match stage.work(batch) {
+            Err(Error::Stopped) => break,
+            worked => worked?,
+        };
+        counts.findings = published.unwrap_or(0);
+        told(counts);
+    }
+    stage.leave_all().await;
+    Ok(())
+}
+
+struct Stage<B> {
+    bus: B,
+    settings: Correlating,
+    ready: Readiness,
+    rules: RuleSets<B>,
+    stop: CancellationToken,
+    open: BTreeMap<u32, Owned>,
+    /// Owned partitions that could not be opened, and when that is tried again.
+    held: BTreeMap<u32, Instant>,
+    /// Snapshots under way.
+    saving: BTreeMap<u32, JoinHandle<()>>,
+    /// What the bus was last told of where the partitions stand.
+    told_at: Positions,
+}
+
+struct Owned {
+    partition: Partition,
+    save_at: Instant,
+}
+
+impl<B: Bus> Stage<B> {
+    /// Opens the partitions that came and gives up those that went.
+    async fn follow(&mut self, reader: &mut B::Reader) -> Result<(), Error> {
+        let assigned = reader.assignment().into_iter();
+        let assigned: BTreeSet<u32> = assigned
+            .filter(|(topic, _)| *topic == topic::MATCHES)
+            .map(|(_, partition)| partition)
+            .collect();
+        let gone: Vec<u32> =
+            self.open.keys().filter(|number| !assigned.contains(number)).copied().collect();
+        for number in gone {
+            if let Some(owned) = self.open.remove(&number) {
+                self.leave(owned.partition);
+            }
+        }
+        for number in self.held.keys().filter(|number| !assigned.contains(number)) {
+            self.ready.set(&part(*number), None);
+        }
+        self.held.retain(|number, _| assigned.contains(number));
+        for number in assigned {
+            self.stand(number, reader).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the reader stand where the state of a partition stands; opens it first if need be.
+    async fn stand(&mut self, number: u32, reader: &mut B::Reader) -> Result<(), Error> {
+        let start = match self.open.get(&number) {
+            Some(owned) => Start::At(owned.partition.position()?),
+            None if self.held.get(&number).is_some_and(|retry| *retry > Instant::now()) => {
+                return Ok(());
+            }
+            None => match self.open(number).await {
+                Ok(start) => start,
+                Err(error) => return self.hold(number, error),
+            },
+        };
+        let stood = self.read_from(number, start, reader).await;
+        match stood {
+            Ok(()) => {
+                self.held.remove(&number);
+                self.ready.set(&part(number), None);
+                Ok(())
+            }
+            Err(error) => {
+                self.open.remove(&number);
+                self.hold(number, error)
+            }
+        }
+    }
+
+    async fn open(&mut self, number: u32) -> Result<Start, Error> {
+        self.saved(number).await; // the file may still be on its way out
+        let rules = self.rules.active().await?;
+        let sources = self.bus.partitions(topic::EVENTS);
+        let stages = self.bus.stage_positions().await?;
+        let stage = stages.iter().find(|(name, _)| name == CORRELATE_STAGE);
+        let committed = stage.and_then(|(_, at)| at.get(topic::MATCHES, number)).unwrap_or(0);
+        let opened = Partition::open(&self.settings, number, rules, sources, committed).await;
+        let (partition, start) = opened?;
+        let save_at = Instant::now() + self.every();
+        self.open.insert(number, Owned { partition, save_at });
+        Ok(start)
+    }
+
+    async fn read_from(
+        &mut self,
+        number: u32,
+        start: Start,
+        reader: &mut B::Reader,
+    ) -> Result<(), Error> {
+        let wanted = match start {
+            Start::At(position) => position,
+            Start::Oldest => 0,
+        };
+        let at = |position| Positions::of(topic::MATCHES, number, position);
+        let position = match reader.read_from(&at(wanted)).await {
+            Ok(()) => wanted,
+            Err(BusError::Gone { oldest, .. })
+                if matches!(start, Start::Oldest) || self.settings.lost != Lost::Stop =>
+            {
+                reader.read_from(&at(oldest)).await?;
+                oldest
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match self.open.get_mut(&number) {
+            Some(owned) => owned.partition.begin_at(position),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a partition stand still and says why; alone on its node the stage ends.
+    fn hold(&mut self, number: u32, error: Error) -> Result<(), Error> {
+        if self.settings.snapshots.is_none() {
+            return Err(error);
+        }
+        self.ready.set(&part(number), Some(chain(&error)));
+        self.held.insert(number, Instant::now() + OPEN_AGAIN);
+        Ok(())
+    }
+
+    /// Publishes what stands in the outboxes, also after a crash between two transactions.
+    ///
+    /// Gives how many findings the bus took; nothing when partitions have gone to another member,
+    /// which publishes them, or when the same commit may pass later.
+    async fn publish(&mut self, reader: &mut B::Reader) -> Result<Option<u64>, Error> {
+        let mut sent = 0;
+        loop {
+            let (mut records, mut at) = (Vec::new(), Positions::none());
+            let mut through = BTreeMap::new();
+            let share = Limit::default().bytes / self.open.len().max(1);
+            for (number, owned) in &self.open {
+                let findings = owned.partition.state.outbox(share)?;
+                through.extend(findings.last().map(|(id, _)| (*number, id.clone())));
+                let findings = findings.into_iter();
+                records.extend(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)));
+                at.set(topic::MATCHES, *number, owned.partition.position()?);
+            }
+            if records.is_empty() && at == self.told_at {
+                return Ok(Some(sent));
+            }
+            let count = records.len() as u64;
+            match commit_when_room(reader, records, &at).await {
+                Ok(()) => self.told_at = at,
+                Err(error @ BusError::Reassigned { .. }) => {
+                    tracing::info!(%error, "findings wait");
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            sent += count;
+            for (number, id) in through {
+                if let Some(owned) = self.open.get(&number) {
+                    owned.partition.state.published(&id)?;
+                }
+            }
+        }
+    }
+
+    /// Judges a batch, each partition on a thread of its own.
+    fn work(&mut self, batch: Batch) -> Result<CorrelateCounts, Error> {
+        let mut shares: BTreeMap<u32, Vec<Delivered>> = BTreeMap::new();
+        for record in batch.records {
+            shares.entry(record.partition).or_default().push(record);
+        }
+        let memory = (MEMORY_BYTES / self.open.len().max(1)).max(MEMORY_FLOOR);
+        let (rules, runtime) = (&self.rules, Handle::current());
+        let (ready, stop) = (&self.ready, &self.stop);
+        let ask = |rule: Hash| runtime.block_on(answer(rules, ready, stop, rule));
+        let shares = self.open.iter_mut().filter_map(|(number, owned)| {
+            shares.remove(number).map(|records| (&mut owned.partition, records))
+        });
+        let shares: Vec<_> = shares.collect();
+        let parts: Vec<Result<CorrelateCounts, Error>> = tokio::task::block_in_place(|| {
+            if shares.len() == 1 {
+                return shares
+                    .into_iter()
+                    .map(|(one, records)| one.work(&records, memory, &ask))
+                    .collect();
+            }
+            std::thread::scope(|scope| {
+                let ask = &ask;
+                let running: Vec<_> = shares
+                    .into_iter()
+                    .map(|(one, records)| scope.spawn(move || one.work(&records, memory, ask)))
+                    .collect();
+                let done = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+                done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                    .collect()
+            })
+        });
+        let mut counts = CorrelateCounts::default();
+        for part in parts {
+            let part = part?;
+            counts.records += part.records;
+            counts.unreadable += part.unreadable;
+        }
+        Ok(counts)
+    }
+
+    fn every(&self) -> Duration {
+        let snapshots = self.settings.snapshots.as_ref();
+        snapshots.map_or(Duration::from_secs(3600), |snapshots| snapshots.every)
+    }
+
+    /// Begins the snapshots whose time has come, one after the other for each partition.
+    fn save_what_is_due(&mut self) -> Result<(), Error> {
+        let (now, every) = (Instant::now(), self.every());
+        let mut due = Vec::new();
+        for (number, owned) in &mut self.open {
+            if owned.save_at <= now {
+                owned.save_at = now + every;
+                if owned.partition.is_unsaved()? {
+                    due.push(*number);
+                }
+            }
+        }
+        for number in due {
+            let Some(owned) = self.open.get(&number) else { continue };
+            let running = self.saving.get(&number).is_some_and(|saving| !saving.is_finished());
+            if !running && let Some(saving) = self.save(&owned.partition) {
+                self.saving.insert(number, tokio::spawn(saving));
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the state file of a partition to the target, while judging goes on; nothing without a target.
+    fn save(&self, partition: &Partition) -> Option<impl Future<Output = ()> + Send + use<B>> {
+        let target = self.settings.snapshots.as_ref()?.target.clone();
+        let (file, number) = (partition.file.clone(), partition.number);
+        let (dir, saved_at) = (self.settings.dir.clone(), partition.saved_at.clone());
+        Some(async move {
+            match target.save(&file, number, &dir).await {
+                Ok(snapshot) => {
+                    saved_at.store(snapshot.position, Ordering::Relaxed);
+                    tracing::info!(partition = number, snapshot.position, "stored a snapshot");
+                }
+                Err(error) => {
+                    tracing::error!(partition = number, error = chain(&error), "no snapshot");
+                }
+            }
+        })
+    }
+
+    /// Gives a partition up: its last snapshot is made on the side, then its file is closed.
+    fn leave(&mut self, partition: Partition) {
+        let number = partition.number;
+        self.ready.set(&part(number), None);
+        let before = self.saving.remove(&number);
+        let unsaved = partition.is_unsaved().unwrap_or(true);
+        let Some(last) = self.save(&partition) else { return };
+        let leaving = async move {
+            if let Some(before) = before {
+                let _ = before.await; // it has told what went wrong
+            }
+            if unsaved {
+                last.await;
+            }
+            drop(partition); // and with it the lock of its file
+        };
+        self.saving.insert(number, tokio::spawn(leaving));
+    }
+
+    /// Waits for the end of a partition's snapshot.
+    async fn saved(&mut self, number: u32) {
+        if let Some(saving) = self.saving.remove(&number) {
+            let _ = saving.await; // it has told what went wrong
+        }
+    }
+
+    async fn leave_all(&mut self) {
+        for (_, owned) in std::mem::take(&mut self.open) {
+            self.leave(owned.partition);
+        }
+        for (_, saving) in std::mem::take(&mut self.saving) {
+            let _ = saving.await; // it has told what went wrong
+        }
+    }
+
+    fn is_retry_due(&self) -> bool {
+        self.held.values().any(|retry| *retry <= Instant::now())
+    }
+
+    /// When there is something to do although no record comes.
+    fn next_wake(&self, unpublished: bool) -> Instant {
+        let saves = self.open.values().map(|owned| owned.save_at);
+        let again = unpublished.then(|| Instant::now() + PUBLISH_AGAIN);
+        let far = Instant::now() + Duration::from_secs(3600);
+        saves.chain(self.held.values().copied()).chain(again).fold(far, Instant::min)
+    }
+}
+
+/// What to do about a rule that a correlator does not know.
+///
+/// Waits while the active set is one that this release cannot judge by.
+async fn answer<B: Bus>(
+    rules: &RuleSets<B>,
+    ready: &Readiness,
+    stop: &CancellationToken,
+    rule: Hash,
+) -> Result<Answer, Error> {
+    let mut active = ActiveSet::new(rules.clone(), ready.clone());
+    let active = active.wait(stop).await?.ok_or(Error::Stopped)?;
+    if active.get(&rule).is_some() {
+        return Ok(Answer::Sets(vec![active]));
+    }
+    let holding = rules.holding(&rule).await?;
+    Ok(holding.map_or(Answer::Gone, |set| Answer::Sets(vec![set, active])))
+}
+
+fn part(number: u32) -> String {
+    format!("partition {number} of matches")
+}
