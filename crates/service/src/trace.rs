@@ -1,0 +1,444 @@
+//! Trace context in record headers, and the spans of everything that moves records or answers calls.
+//!
+//! A batch has a span of its own that links to the contexts of its records. A record whose sender
+//! asked for a trace has its spans in that trace, at most [`RECORDS_PER_SECOND`] of them.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use axum::http::HeaderMap;
+use bytes::Bytes;
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::{Span, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::telemetry::names;
+
+/// The W3C header that names trace and span.
+pub const TRACEPARENT: &str = "traceparent";
+/// The W3C header beside it with what vendors add.
+pub const TRACESTATE: &str = "tracestate";
+/// No more spans of single records than this are made in a second.
+pub const RECORDS_PER_SECOND: u32 = 100;
+/// A batch links to no more records than this.
+const MAX_LINKS: usize = 128;
+
+/// Headers of a record, as the bus keeps them.
+pub type Headers = [(String, Bytes)];
+
+/// Where records move: goes into the attributes of every span about them.
+#[derive(Debug, Clone, Copy)]
+pub struct Channel<'a> {
+    /// The kind of bus.
+    pub system: System,
+    /// The topic's name.
+    pub topic: &'a str,
+    /// The partition, where there is just one.
+    pub partition: Option<u32>,
+    /// The consumer group or stage that reads, if this is about reading.
+    pub group: Option<&'a str>,
+}
+
+/// A kind of bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// Apache Kafka.
+    Kafka,
+    /// The embedded log, in memory or on disk.
+    Log,
+}
+
+impl Channel<'_> {
+    fn attributes(&self, span: &Span, operation: &'static str, kind: &'static str) {
+        span.set_attribute(
+            names::MESSAGING_SYSTEM,
+            match self.system {
+                System::Kafka => "kafka",
+                System::Log => "hubwarden_log",
+            },
+        );
+        span.set_attribute(names::MESSAGING_OPERATION_NAME, operation);
+        span.set_attribute(names::MESSAGING_OPERATION_TYPE, kind);
+        span.set_attribute(names::MESSAGING_DESTINATION_NAME, self.topic.to_owned());
+        if let Some(partition) = self.partition {
+            span.set_attribute(names::MESSAGING_DESTINATION_PARTITION_ID, partition.to_string());
+        }
+        if let Some(group) = self.group {
+            span.set_attribute(names::MESSAGING_CONSUMER_GROUP_NAME, group.to_owned());
+        }
+    }
+}
+
+/// The span of committing `count` records, inside the present one.
+pub fn send(channel: &Channel<'_>, count: usize) -> Span {
+    let name = format!("send {}", channel.topic);
+    let span = tracing::info_span!("send", otel.name = name, otel.kind = "producer");
+    channel.attributes(&span, "send", "send");
+    span.set_attribute(names::MESSAGING_BATCH_MESSAGE_COUNT, as_int(count));
+    span
+}
+
+/// The span of waiting for a batch and taking it; it begins a trace of its own.
+pub fn poll(channel: &Channel<'_>) -> Span {
+    let name = format!("poll {}", channel.topic);
+    let span = tracing::info_span!(parent: None, "poll", otel.name = name, otel.kind = "client");
+    channel.attributes(&span, "poll", "receive");
+    span
+}
+
+/// The span of working through a batch: a trace of its own that links to the traces of its records.
+pub fn process<'h>(
+    channel: &Channel<'_>,
+    count: usize,
+    headers: impl IntoIterator<Item = &'h Headers>,
+) -> Span {
+    let name = format!("process {}", channel.topic);
+    let span =
+        tracing::info_span!(parent: None, "process", otel.name = name, otel.kind = "consumer");
+    channel.attributes(&span, "process", "process");
+    span.set_attribute(names::MESSAGING_BATCH_MESSAGE_COUNT, as_int(count));
+    let sampled = headers.into_iter().filter(|headers| is_sampled(headers));
+    for context in sampled.filter_map(extract).take(MAX_LINKS) {
+        span.add_link(context.0);
+    }
+    span
+}
+
+/// The span of one record, in its sender's trace; nothing if the sender did not ask for a trace or
+/// there have been enough in this second.
+///
+/// Enter it or [`inject_from`] it, so that what is made of the record stays in that trace.
+pub fn record(channel: &Channel<'_>, offset: Option<u64>, headers: &Headers) -> Option<Span> {
+    static RATE: Rate = Rate::new(RECORDS_PER_SECOND);
+    if !is_sampled(headers) || !RATE.allows(Instant::now()) {
+        return None;
+    }
+    let context = extract(headers)?;
+    let name = format!("process {}", channel.topic);
+    let span =
+        tracing::info_span!(parent: None, "process", otel.name = name, otel.kind = "consumer");
+    set_parent(&span, Context::new().with_remote_span_context(context.0));
+    channel.attributes(&span, "process", "process");
+    if let Some(offset) = offset {
+        span.set_attribute(
+            names::MESSAGING_KAFKA_OFFSET,
+            i64::try_from(offset).unwrap_or(i64::MAX),
+        );
+    }
+    Some(span)
+}
+
+/// The span of an HTTP request, in the trace of its headers or in a new one; `route` is the
+/// pattern, not the path.
+pub fn http(method: &str, route: &str, headers: &HeaderMap) -> Span {
+    let name = format!("{method} {route}");
+    let span = tracing::info_span!(parent: None, "http", otel.name = name, otel.kind = "server");
+    set_parent(&span, TraceContextPropagator::new().extract(&HttpHeaders(headers)));
+    span.set_attribute(names::HTTP_REQUEST_METHOD, method.to_owned());
+    span.set_attribute(names::HTTP_ROUTE, route.to_owned());
+    span
+}
+
+/// The status with which an HTTP request was answered; from 500 on the span has failed.
+pub fn http_status(span: &Span, status: u16) {
+    span.set_attribute(names::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
+    if status >= 500 {
+        failed(span, "http");
+    }
+}
+
+/// The span of a gRPC call, in the trace of its metadata or in a new one.
+pub(crate) fn rpc(method: &str, headers: &HeaderMap) -> Span {
+    let span = tracing::info_span!(
+        parent: None, "rpc", otel.name = method, otel.kind = "server", caller = Empty);
+    set_parent(&span, TraceContextPropagator::new().extract(&HttpHeaders(headers)));
+    span.set_attribute(names::RPC_SYSTEM_NAME, "grpc");
+    span.set_attribute(names::RPC_METHOD, method.to_owned());
+    span
+}
+
+/// Marks a span as failed: it is exported whatever the sampling says. The type is from a closed set.
+pub fn failed(span: &Span, error_type: &'static str) {
+    span.set_attribute(names::ERROR_TYPE, error_type);
+    span.set_status(Status::error(error_type));
+}
+
+/// Marks a span, such as one that made a finding, as exported whatever the sampling says.
+pub fn keep(span: &Span) {
+    span.set_attribute(names::KEEP, true);
+}
+
+/// The id of the trace in which this thread works, in hex.
+pub fn current_trace_id() -> Option<String> {
+    let context = Span::current().context();
+    let span = context.span();
+    span.span_context().is_valid().then(|| span.span_context().trace_id().to_string())
+}
+
+/// Writes the present span's context into a record's headers, in place of what stands there.
+pub fn inject(headers: &mut Vec<(String, Bytes)>) {
+    inject_from(&Span::current(), headers);
+}
+
+/// Writes a span's context into a record's headers, in place of what stands there.
+pub fn inject_from(span: &Span, headers: &mut Vec<(String, Bytes)>) {
+    let context = span.context();
+    if context.span().span_context().is_valid() {
+        headers.retain(|(name, _)| !is_trace_header(name));
+        TraceContextPropagator::new().inject_context(&context, &mut RecordHeaders(headers));
+    }
+}
+
+/// Copies a record's trace context to what was made of it, where the record got no span of its own.
+pub fn pass_on(from: &Headers, to: &mut Vec<(String, Bytes)>) {
+    let context: Vec<_> = from.iter().filter(|(name, _)| is_trace_header(name)).cloned().collect();
+    if !context.is_empty() {
+        to.retain(|(name, _)| !is_trace_header(name));
+        to.extend(context);
+    }
+}
+
+/// The trace context of a record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordContext(SpanContext);
+
+impl RecordContext {
+    /// The id of the trace, in hex.
+    pub fn trace_id(&self) -> String {
+        self.0.trace_id().to_string()
+    }
+
+    /// Whether its sender asked for the trace to be exported.
+    pub fn is_sampled(&self) -> bool {
+        self.0.is_sampled()
+    }
+}
+
+/// The trace context in a record's headers; nothing where there is none or it is not well-formed.
+pub fn extract(headers: &Headers) -> Option<RecordContext> {
+    if !headers.iter().any(|(name, _)| name == TRACEPARENT) {
+        return None;
+    }
+    let context =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &ReadHeaders(headers));
+    let span = context.span().span_context().clone();
+    span.is_valid().then_some(RecordContext(span))
+}
+
+/// Whether the flags say so, without reading the rest: asked for every record.
+fn is_sampled(headers: &Headers) -> bool {
+    let parent = headers.iter().find(|(name, _)| name == TRACEPARENT);
+    let flags = parent.and_then(|(_, value)| value.get(53..55));
+    flags.is_some_and(|flags| {
+        matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
+    })
+}
+
+fn is_trace_header(name: &str) -> bool {
+    [TRACEPARENT, TRACESTATE].contains(&name)
+}
+
+fn set_parent(span: &Span, parent: Context) {
+    // without a subscriber for traces there is no trace to belong to
+    let _ = span.set_parent(parent);
+}
+
+fn as_int(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+struct RecordHeaders<'a>(&'a mut Vec<(String, Bytes)>);
+
+impl Injector for RecordHeaders<'_> {
+    fn set(&mut self, name: &str, value: String) {
+        if !value.is_empty() {
+            self.0.push((name.to_owned(), value.into()));
+        }
+    }
+}
+
+struct ReadHeaders<'a>(&'a Headers);
+
+impl Extractor for ReadHeaders<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().find(|(have, _)| have == name)?;
+        std::str::from_utf8(value).ok()
+    }
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+struct HttpHeaders<'a>(&'a HeaderMap);
+
+impl Extractor for HttpHeaders<'_> {
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.to_str().ok()
+    }
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(axum::http::HeaderName::as_str).collect()
+    }
+}
+
+/// The trace headers of the present span, for a call to another service.
+pub(crate) fn outgoing() -> Vec<(String, String)> {
+    struct Pairs(Vec<(String, String)>);
+    impl Injector for Pairs {
+        fn set(&mut self, name: &str, value: String) {
+            self.0.push((name.to_owned(), value));
+        }
+    }
+    let mut pairs = Pairs(Vec::new());
+    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut pairs);
+    pairs.0.retain(|(_, value)| !value.is_empty());
+    pairs.0
+}
+
+/// At most so many in each second.
+struct Rate {
+    most: u32,
+    second: Mutex<Option<(Instant, u32)>>,
+}
+
+impl Rate {
+    const fn new(most: u32) -> Self {
+        Self { most, second: Mutex::new(None) }
+    }
+
+    fn allows(&self, now: Instant) -> bool {
+        let Ok(mut second) = self.second.lock() else { return false };
+        let (began, used) = match *second {
+            Some((began, used)) if now.duration_since(began) < Duration::from_secs(1) => {
+                (began, used)
+            }
+            _ => (now, 0),
+        };
+        let allowed = used < self.most;
+        *second = Some((began, used + u32::from(allowed)));
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanId, SpanKind};
+
+    use super::*;
+    use crate::telemetry::sampling::tests::exported;
+
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const CHANNEL: Channel<'static> = Channel {
+        system: System::Kafka,
+        topic: "hubwarden.raw.v1",
+        partition: Some(3),
+        group: Some("normalizer"),
+    };
+
+    fn headers(traceparent: &str) -> Vec<(String, Bytes)> {
+        vec![
+            ("other".into(), "x".into()),
+            (TRACEPARENT.into(), Bytes::copy_from_slice(traceparent.as_bytes())),
+            (TRACESTATE.into(), "vendor=1".into()),
+        ]
+    }
+
+    #[test]
+    fn a_batch_links_to_its_records_and_a_record_stays_in_its_trace() {
+        let incoming = headers(SAMPLED);
+        let unsampled = headers(&SAMPLED.replace("-01", "-00"));
+        let mut outgoing = vec![(TRACEPARENT.to_owned(), Bytes::from("old"))];
+        let spans = exported(1.0, || {
+            let batch = process(&CHANNEL, 2, [incoming.as_slice(), &unsampled, &[]]);
+            batch.in_scope(|| {
+                assert!(record(&CHANNEL, Some(7), &unsampled).is_none());
+                let one = record(&CHANNEL, Some(7), &incoming).unwrap();
+                inject_from(&one, &mut outgoing);
+                one.in_scope(|| drop(send(&CHANNEL, 1)));
+            });
+        });
+        let [sent, one, batch] = &spans[..] else { panic!("{spans:?}") };
+        assert_eq!(batch.name, "process hubwarden.raw.v1");
+        assert_eq!(
+            (batch.parent_span_id, batch.span_kind.clone()),
+            (SpanId::INVALID, SpanKind::Consumer)
+        );
+        let links: Vec<_> =
+            batch.links.iter().map(|link| link.span_context.trace_id().to_string()).collect();
+        assert_eq!(links, ["0af7651916cd43dd8448eb211c80319c"], "only what is sampled is linked");
+        assert_ne!(batch.span_context.trace_id().to_string(), links[0]);
+        assert_eq!(one.span_context.trace_id().to_string(), links[0]);
+        assert_eq!(one.parent_span_id.to_string(), "b7ad6b7169203331");
+        assert!(one.parent_span_is_remote);
+        assert_eq!(sent.parent_span_id, one.span_context.span_id());
+        let passed = extract(&outgoing).unwrap();
+        assert_eq!(passed.0.span_id(), one.span_context.span_id());
+        assert_eq!(passed.0.trace_state().header(), "vendor=1");
+        assert_eq!(outgoing.iter().filter(|(name, _)| name == TRACEPARENT).count(), 1);
+        let attribute = |name| {
+            let all = one.attributes.iter();
+            all.clone().find(|have| have.key.as_str() == name).map(|have| have.value.to_string())
+        };
+        for (name, value) in [
+            ("messaging.system", "kafka"),
+            ("messaging.operation.name", "process"),
+            ("messaging.destination.name", "hubwarden.raw.v1"),
+            ("messaging.destination.partition.id", "3"),
+            ("messaging.consumer.group.name", "normalizer"),
+            ("messaging.kafka.offset", "7"),
+        ] {
+            assert_eq!(attribute(name).as_deref(), Some(value), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_is_no_context_is_ignored() {
+        for text in [
+            "",
+            "x",
+            "00-0-0-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "\u{fe}",
+        ] {
+            assert_eq!(extract(&headers(text)), None, "{text}");
+        }
+        assert_eq!(extract(&[]), None);
+        assert!(extract(&headers(SAMPLED)).unwrap().is_sampled());
+        let mut to = Vec::new();
+        pass_on(&headers(SAMPLED), &mut to);
+        assert_eq!(to.len(), 2, "the record's other headers are its own");
+    }
+
+    #[test]
+    fn without_a_span_nothing_is_written() {
+        let mut untouched = headers(SAMPLED);
+        inject(&mut untouched);
+        assert_eq!(untouched, headers(SAMPLED));
+    }
+
+    #[test]
+    fn an_http_request_goes_on_with_its_callers_trace() {
+        let mut map = HeaderMap::new();
+        map.insert(TRACEPARENT, SAMPLED.parse().unwrap());
+        let spans = exported(0.0, || {
+            http_status(&http("POST", "/services/collector", &map), 200);
+            http_status(&http("POST", "/webhook", &HeaderMap::new()), 503);
+            http_status(&http("POST", "/webhook", &HeaderMap::new()), 200);
+        });
+        let [asked, failed] = &spans[..] else { panic!("{spans:?}") };
+        assert_eq!(asked.parent_span_id.to_string(), "b7ad6b7169203331");
+        assert_eq!(asked.name, "POST /services/collector");
+        assert_eq!(failed.name, "POST /webhook");
+    }
+
+    #[test]
+    fn no_more_than_so_many_in_a_second() {
+        let rate = Rate::new(3);
+        let from = Instant::now();
+        let allowed =
+            |after| (0..5).filter(|_| rate.allows(from + Duration::from_millis(after))).count();
+        assert_eq!((allowed(0), allowed(999), allowed(1000), allowed(5000)), (3, 0, 3, 3));
+    }
+}
