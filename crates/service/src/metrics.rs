@@ -238,7 +238,8 @@ impl<const N: usize> Gauge<N> {
         let Some(installed) = INSTALLED.get() else { return };
         self.registered.get_or_init(|| {
             let builder = installed.meter.f64_observable_gauge(self.metric.name);
-            let gauge = builder
+            // the meter keeps the callback
+            let _gauge = builder
                 .with_description(self.metric.meaning)
                 .with_unit(self.metric.unit.as_ucum())
                 .with_callback(|observer| {
@@ -249,7 +250,6 @@ impl<const N: usize> Gauge<N> {
                     }
                 })
                 .build();
-            drop(gauge); // the meter keeps the callback
         });
     }
 }

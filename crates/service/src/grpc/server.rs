@@ -99,7 +99,7 @@ pub enum ServerError {
     Serve(#[source] tonic::transport::Error),
 }
 
-/// The gRPC side of a service: add services, then [`run`](Self::run).
+/// The gRPC side of a service: add services by [`with_service`](Self::with_service), then [`run`](Self::run).
 ///
 /// Health is always served; every other method passes the table of methods first.
 pub struct Server {
@@ -187,7 +187,7 @@ impl Server {
 
     /// Adds a service, best wrapped in [`grpc_limits!`](crate::grpc_limits).
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Self
+    pub fn with_service<S>(mut self, service: S) -> Self
     where
         S: Service<
                 axum::http::Request<Body>,

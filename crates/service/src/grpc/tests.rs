@@ -105,7 +105,7 @@ impl Running {
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://localhost:{}", server.address().port());
         let stop = CancellationToken::new();
-        let task = tokio::spawn(server.add(Echo).run(stop.clone()));
+        let task = tokio::spawn(server.with_service(Echo).run(stop.clone()));
         Self { folder, health, url, stop, task }
     }
 
@@ -258,7 +258,7 @@ async fn an_expired_certificate_is_named_on_either_side() {
     let config = GrpcConfig { listen: "127.0.0.1:0".into(), ..config };
     let server = Server::bind(&config, &TokensConfig::default(), &health, &[]).unwrap();
     let url = format!("https://localhost:{}", server.address().port());
-    let serving = tokio::spawn(server.add(Echo).run(CancellationToken::new()));
+    let serving = tokio::spawn(server.with_service(Echo).run(CancellationToken::new()));
     let tls = tonic::transport::ClientTlsConfig::new()
         .ca_certificate(Certificate::from_pem(read("ca.pem")))
         .identity(Identity::from_pem(read("old.pem"), read("old.key")));
