@@ -13,7 +13,7 @@ if [ ! -x "$program" ]; then
   trap 'rm -rf "$work"' EXIT
   chmod 755 "$work"
   echo "fetching the package prometheus" >&2
-  fetch() { (cd "$work" && apt-get download -q prometheus >&2); }
+  fetch() { (cd "$work" && apt-get download -q -o APT::Sandbox::User=root prometheus >&2); }
   fetch || { apt-get update -q >&2; fetch; }
   dpkg -x "$work"/prometheus_*.deb "$work/prometheus"
   mv "$work/prometheus" "$tools/prometheus"

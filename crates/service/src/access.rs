@@ -98,6 +98,11 @@ impl Validate for TokensConfig {
                 let reason = "must be the 64 hex digits of the token's SHA-256";
                 return Err(Invalid::new(format!("tokens.{name}.sha256"), reason));
             }
+            let same = |other: &TokenConfig| other.sha256.eq_ignore_ascii_case(&token.sha256);
+            if self.0.values().filter(|other| same(other)).count() > 1 {
+                let reason = "stands twice; every token has one name and one role";
+                return Err(Invalid::new(format!("tokens.{name}.sha256"), reason));
+            }
         }
         Ok(())
     }
@@ -203,8 +208,13 @@ impl Access {
         now: Timestamp,
     ) -> Result<Caller, Refusal> {
         if let Some(header) = headers.get("authorization") {
-            let token = header.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
-            return self.check(token.ok_or(Refusal::UnknownToken)?, now);
+            let parts = header.to_str().ok().and_then(|text| text.split_once(' '));
+            return match parts {
+                Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                    self.check(token, now)
+                }
+                _ => Err(Refusal::UnknownToken),
+            };
         }
         let certificate = certificate.ok_or(Refusal::NoCredential)?;
         tls::names(certificate)
@@ -264,6 +274,34 @@ mod tests {
             };
             let config = TokensConfig([("ci".to_owned(), entry)].into());
             assert_eq!(config.validate().unwrap_err().key, "tokens.ci.sha256");
+        }
+    }
+
+    #[test]
+    fn a_token_that_stands_twice_is_refused() {
+        let entry = TokenConfig {
+            sha256: "ab".repeat(32),
+            role: Role::Viewer,
+            expires: at("2027-01-01T00:00:00Z"),
+        };
+        let other = TokenConfig { sha256: "AB".repeat(32), role: Role::Admin, ..entry.clone() };
+        let config = TokensConfig([("a".to_owned(), entry), ("b".to_owned(), other)].into());
+        assert!(config.validate().unwrap_err().reason.contains("stands twice"));
+    }
+
+    #[test]
+    fn only_a_bearer_token_or_a_listed_certificate_is_a_credential() {
+        let access = Access::default();
+        let refused = |header: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert("authorization", header.parse().unwrap());
+            }
+            access.caller(&headers, None, at("2026-01-01T00:00:00Z")).unwrap_err()
+        };
+        assert_eq!(refused(None), Refusal::NoCredential);
+        for header in ["", "Bearer", "Basic eDp5", "bearer hwt_x"] {
+            assert_eq!(refused(Some(header)), Refusal::UnknownToken, "{header}");
         }
     }
 

@@ -202,6 +202,8 @@ impl<const N: usize> Drop for Timer<N> {
 #[derive(Debug)]
 pub struct Gauge<const N: usize> {
     metric: &'static Metric,
+    /// Whether the values are moments, of which the age is shown.
+    ages: bool,
     series: Mutex<BTreeMap<[String; N], f64>>,
     registered: OnceLock<()>,
 }
@@ -212,8 +214,12 @@ impl<const N: usize> Gauge<N> {
     /// # Panics
     /// At compile time of a static, when the entry is of another kind or has other labels.
     pub const fn new(metric: &'static Metric) -> Self {
+        Self::of(metric, false)
+    }
+
+    const fn of(metric: &'static Metric, ages: bool) -> Self {
         checked::<N>(metric, Kind::Gauge);
-        Self { metric, series: Mutex::new(BTreeMap::new()), registered: OnceLock::new() }
+        Self { metric, ages, series: Mutex::new(BTreeMap::new()), registered: OnceLock::new() }
     }
 
     /// The value from now on.
@@ -246,12 +252,44 @@ impl<const N: usize> Gauge<N> {
                     let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
                     for (labels, value) in series.iter() {
                         let labels = labels.each_ref().map(String::as_str);
-                        observer.observe(*value, &labelled(self.metric, labels));
+                        let value = if self.ages { (now() - value).max(0.0) } else { *value };
+                        observer.observe(value, &labelled(self.metric, labels));
                     }
                 })
                 .build();
         });
     }
+}
+
+/// Shows how long ago something was, at the moment of looking, with `N` labels.
+///
+/// A gauge that is set to an age would stand still exactly when nothing happens any more.
+#[derive(Debug)]
+pub struct Age<const N: usize>(Gauge<N>);
+
+impl<const N: usize> Age<N> {
+    /// The age of this entry of the catalogue.
+    ///
+    /// # Panics
+    /// At compile time of a static, when the entry is no gauge or has other labels.
+    pub const fn new(metric: &'static Metric) -> Self {
+        Self(Gauge::of(metric, true))
+    }
+
+    /// It was at this moment, in milliseconds of Unix time.
+    pub fn was_at(&'static self, unix_ms: i64, labels: [&str; N]) {
+        self.0.set(unix_ms as f64 / 1000.0, labels);
+    }
+
+    /// Drops the series for which `keep` is false.
+    pub fn retain(&'static self, keep: impl Fn(&[String; N]) -> bool) {
+        self.0.retain(keep);
+    }
+}
+
+/// Seconds of Unix time.
+fn now() -> f64 {
+    jiff::Timestamp::now().as_millisecond() as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -298,6 +336,24 @@ mod tests {
         assert_eq!((line(3), line(4)), (Some("7".into()), Some("9".into())));
         GAUGE.retain(|[_, partition]| partition != "3");
         assert_eq!((line(3), line(4)), (None, Some("9".into())));
+    }
+
+    #[test]
+    fn an_age_grows_while_nothing_happens() {
+        static AGE: Age<1> = Age::new(&catalogue::correlate::SNAPSHOT_AGE);
+        enable();
+        AGE.was_at(jiff::Timestamp::now().as_millisecond() - 90_000, ["7"]);
+        let shown = || {
+            let start = "hubwarden_correlate_snapshot_age_seconds{partition=\"7\"} ";
+            let text = text();
+            let value = text.lines().find_map(|line| line.strip_prefix(start)).unwrap();
+            value.parse::<f64>().unwrap()
+        };
+        let first = shown();
+        assert!((90.0..100.0).contains(&first), "{first}");
+        while shown() <= first {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

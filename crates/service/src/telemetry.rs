@@ -6,6 +6,7 @@ mod lines;
 pub(crate) mod names;
 pub(crate) mod sampling;
 
+use std::path::Path;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -83,6 +84,14 @@ impl Validate for TelemetryConfig {
     }
 }
 
+impl TelemetryConfig {
+    /// The same, relative files being taken from `folder`.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        Self { tls: self.tls.map(|tls| tls.relative_to(folder)), ..self }
+    }
+}
+
 /// Why telemetry cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -99,6 +108,11 @@ pub enum TelemetryError {
     /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::Error),
+    /// The exporters would never send.
+    #[error(
+        "telemetry.otlp needs a runtime with at least two worker threads; give this process two, or leave it empty"
+    )]
+    Runtime,
     /// What was pending could not be sent.
     #[error("the last telemetry did not reach the collector: {0}; nothing else is lost")]
     Shutdown(String),
@@ -131,6 +145,10 @@ pub fn init(
     let mut logs = None;
     let mut reader = None;
     if !config.otlp.is_empty() {
+        let workers = tokio::runtime::Handle::try_current().map(|it| it.metrics().num_workers());
+        if workers.unwrap_or(0) < 2 {
+            return Err(TelemetryError::Runtime);
+        }
         let exporters = exporters(config)?;
         let batches = BatchSpanProcessor::builder(exporters.spans).build();
         traces = traces.with_span_processor(sampling::Keeping::new(batches));
@@ -270,6 +288,13 @@ fn exporters(config: &TelemetryConfig) -> Result<Exporters, TelemetryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_worker_is_too_few_to_export() {
+        let config = TelemetryConfig { otlp: "http://127.0.0.1:9".into(), ..Default::default() };
+        let error = init("hubwarden-test", &config, &LogConfig::default()).unwrap_err();
+        assert!(error.to_string().contains("two worker threads"), "{error}");
+    }
 
     #[test]
     fn senseless_values_name_their_key() {

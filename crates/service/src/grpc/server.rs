@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +73,12 @@ impl Validate for GrpcConfig {
 }
 
 impl GrpcConfig {
+    /// The same, relative files being taken from `folder`.
+    #[must_use]
+    pub fn relative_to(self, folder: &Path) -> Self {
+        Self { tls: self.tls.map(|tls| tls.relative_to(folder)), ..self }
+    }
+
     /// The largest message, in bytes: for [`grpc_limits!`](crate::grpc_limits).
     pub fn max_message(&self) -> usize {
         self.max_message_mib << 20
