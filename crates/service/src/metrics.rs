@@ -4,6 +4,7 @@
 //! run they cost an atomic load and count nothing.
 
 pub mod catalogue;
+mod cycle;
 mod metric;
 mod stage;
 
@@ -18,6 +19,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder};
 
+pub use cycle::{Cycle, Made, Taken};
 pub use metric::{Kind, Label, Metric, Unit, Values};
 pub use stage::{COLLECTOR, CONSOLE, CORRELATE, MATCH, NORMALIZER, Stage, Step, Transaction};
 

@@ -3,7 +3,7 @@
 //! A batch has a span of its own that links to the contexts of its records. A record whose sender
 //! asked for a trace has its spans in that trace, at most [`RECORDS_PER_SECOND`] of them.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
@@ -32,8 +32,6 @@ pub type Headers = [(String, Bytes)];
 /// Where records move: goes into the attributes of every span about them.
 #[derive(Debug, Clone, Copy)]
 pub struct Channel<'a> {
-    /// The kind of bus.
-    pub system: System,
     /// The topic's name.
     pub topic: &'a str,
     /// The partition, where there is just one.
@@ -51,13 +49,22 @@ pub enum System {
     Log,
 }
 
+static SYSTEM: OnceLock<System> = OnceLock::new();
+
+/// Says on which kind of bus this process works, once, where `main` chooses it; until then spans
+/// name the embedded log.
+pub fn set_system(system: System) {
+    // a process has one bus: what came first stays
+    let _ = SYSTEM.set(system);
+}
+
 impl Channel<'_> {
     fn attributes(&self, span: &Span, operation: &'static str, kind: &'static str) {
         span.set_attribute(
             names::MESSAGING_SYSTEM,
-            match self.system {
-                System::Kafka => "kafka",
-                System::Log => "hubwarden_log",
+            match SYSTEM.get() {
+                Some(System::Kafka) => "kafka",
+                Some(System::Log) | None => "hubwarden_log",
             },
         );
         span.set_attribute(names::MESSAGING_OPERATION_NAME, operation);
@@ -330,12 +337,8 @@ mod tests {
     use crate::telemetry::sampling::tests::exported;
 
     const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    const CHANNEL: Channel<'static> = Channel {
-        system: System::Kafka,
-        topic: "hubwarden.raw.v1",
-        partition: Some(3),
-        group: Some("normalizer"),
-    };
+    const CHANNEL: Channel<'static> =
+        Channel { topic: "hubwarden.raw.v1", partition: Some(3), group: Some("normalizer") };
 
     fn headers(traceparent: &str) -> Vec<(String, Bytes)> {
         vec![
@@ -382,7 +385,7 @@ mod tests {
             all.clone().find(|have| have.key.as_str() == name).map(|have| have.value.to_string())
         };
         for (name, value) in [
-            ("messaging.system", "kafka"),
+            ("messaging.system", "hubwarden_log"),
             ("messaging.operation.name", "process"),
             ("messaging.destination.name", "hubwarden.raw.v1"),
             ("messaging.destination.partition.id", "3"),

@@ -70,12 +70,9 @@ async fn a_span_a_metric_and_a_log_line_arrive_at_a_real_collector() {
     let log = LogConfig { filter: "warn,h2::client=debug".into(), format: LogFormat::Json };
     let running = telemetry::init("hubwarden-test", &config, &log).unwrap();
 
-    let channel = Channel {
-        system: System::Kafka,
-        topic: "hubwarden.raw.v1",
-        partition: Some(0),
-        group: Some("normalizer"),
-    };
+    trace::set_system(System::Kafka);
+    let channel =
+        Channel { topic: "hubwarden.raw.v1", partition: Some(0), group: Some("normalizer") };
     let headers = vec![(trace::TRACEPARENT.to_owned(), SAMPLED.into())];
     {
         let batch = trace::process(&channel, 1, [headers.as_slice()]);
