@@ -72,7 +72,7 @@ pub struct Health {
 
 #[derive(Debug, Default)]
 struct State {
-    conditions: BTreeMap<&'static str, Result<(), String>>,
+    conditions: BTreeMap<String, Result<(), String>>,
     loops: BTreeMap<&'static str, Loop>,
     stopping: bool,
 }
@@ -101,7 +101,7 @@ impl Default for Health {
 #[derive(Debug, Clone)]
 pub struct Condition {
     health: Health,
-    name: &'static str,
+    name: Arc<str>,
 }
 
 impl Condition {
@@ -115,16 +115,24 @@ impl Condition {
         self.set(Err(reason.into()));
     }
 
+    /// It is asked no more, such as that of a partition which another replica owns now.
+    pub fn forget(&self) {
+        let mut state = self.health.lock();
+        state.conditions.remove(&*self.name);
+        READY.retain(|[name]| **name != *self.name);
+        self.health.tell(&state);
+    }
+
     fn set(&self, holds: Result<(), String>) {
         let mut state = self.health.lock();
-        if state.conditions.get(self.name) != Some(&holds) {
+        if state.conditions.get(&*self.name) != Some(&holds) {
             match &holds {
-                Ok(()) => tracing::info!(condition = self.name, "ready"),
-                Err(reason) => tracing::info!(condition = self.name, %reason, "not ready"),
+                Ok(()) => tracing::info!(condition = %self.name, "ready"),
+                Err(reason) => tracing::info!(condition = %self.name, %reason, "not ready"),
             }
         }
-        READY.set(f64::from(u8::from(holds.is_ok())), [self.name]);
-        state.conditions.insert(self.name, holds);
+        READY.set(f64::from(u8::from(holds.is_ok())), [&self.name]);
+        state.conditions.insert(self.name.to_string(), holds);
         self.health.tell(&state);
     }
 }
@@ -160,9 +168,9 @@ impl Health {
         Self::default()
     }
 
-    /// Adds a condition that does not hold yet.
-    pub fn condition(&self, name: &'static str) -> Condition {
-        let condition = Condition { health: self.clone(), name };
+    /// Adds a condition that does not hold yet; its name is never something that a sender chooses.
+    pub fn condition(&self, name: &str) -> Condition {
+        let condition = Condition { health: self.clone(), name: name.into() };
         condition.set(Err("starting".into()));
         condition
     }
@@ -237,7 +245,7 @@ impl Health {
         let conditions: BTreeMap<_, _> = state
             .conditions
             .iter()
-            .map(|(name, holds)| (*name, holds.as_ref().err().map_or("ok", String::as_str)))
+            .map(|(name, holds)| (name, holds.as_ref().err().map_or("ok", String::as_str)))
             .collect();
         let ready = self.is_ready();
         let body = json!({ "ready": ready, "stopping": state.stopping, "conditions": conditions });
@@ -348,6 +356,11 @@ mod tests {
         ] {
             assert!(body.contains(line), "{line} is not in\n{body}");
         }
+        let partition = health.condition("partition 3 of matches");
+        assert_eq!(get(address, "/readyz").await.0, 503, "a new condition does not hold yet");
+        partition.forget();
+        assert_eq!(get(address, "/readyz").await.0, 200);
+        assert!(!get(address, "/metrics").await.1.contains("partition 3"));
         let mut watched = health.watch();
         assert!(*watched.borrow_and_update());
         health.stopping();

@@ -3,31 +3,31 @@
 //! A batch has a span of its own that links to the contexts of its records. A record whose sender
 //! asked for a trace has its spans in that trace, at most [`RECORDS_PER_SECOND`] of them.
 
+mod headers;
+
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use bytes::Bytes;
 use opentelemetry::Context;
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{SpanContext, Status, TraceContextExt};
+use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry::trace::{Status, TraceContextExt};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::telemetry::names;
+use headers::{HttpHeaders, is_sampled};
 
-/// The W3C header that names trace and span.
-pub const TRACEPARENT: &str = "traceparent";
-/// The W3C header beside it with what vendors add.
-pub const TRACESTATE: &str = "tracestate";
+pub(crate) use headers::outgoing;
+pub use headers::{
+    Headers, RecordContext, TRACEPARENT, TRACESTATE, extract, inject, inject_from, pass_on,
+};
+
 /// No more spans of single records than this are made in a second.
 pub const RECORDS_PER_SECOND: u32 = 100;
 /// A batch links to no more records than this.
 const MAX_LINKS: usize = 128;
-
-/// Headers of a record, as the bus keeps them.
-pub type Headers = [(String, Bytes)];
 
 /// Where records move: goes into the attributes of every span about them.
 #[derive(Debug, Clone, Copy)]
@@ -185,69 +185,6 @@ pub fn current_trace_id() -> Option<String> {
     span.span_context().is_valid().then(|| span.span_context().trace_id().to_string())
 }
 
-/// Writes the present span's context into a record's headers, in place of what stands there.
-pub fn inject(headers: &mut Vec<(String, Bytes)>) {
-    inject_from(&Span::current(), headers);
-}
-
-/// Writes a span's context into a record's headers, in place of what stands there.
-pub fn inject_from(span: &Span, headers: &mut Vec<(String, Bytes)>) {
-    let context = span.context();
-    if context.span().span_context().is_valid() {
-        headers.retain(|(name, _)| !is_trace_header(name));
-        TraceContextPropagator::new().inject_context(&context, &mut RecordHeaders(headers));
-    }
-}
-
-/// Copies a record's trace context to what was made of it, where the record got no span of its own.
-pub fn pass_on(from: &Headers, to: &mut Vec<(String, Bytes)>) {
-    let context: Vec<_> = from.iter().filter(|(name, _)| is_trace_header(name)).cloned().collect();
-    if !context.is_empty() {
-        to.retain(|(name, _)| !is_trace_header(name));
-        to.extend(context);
-    }
-}
-
-/// The trace context of a record.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordContext(SpanContext);
-
-impl RecordContext {
-    /// The id of the trace, in hex.
-    pub fn trace_id(&self) -> String {
-        self.0.trace_id().to_string()
-    }
-
-    /// Whether its sender asked for the trace to be exported.
-    pub fn is_sampled(&self) -> bool {
-        self.0.is_sampled()
-    }
-}
-
-/// The trace context in a record's headers; nothing where there is none or it is not well-formed.
-pub fn extract(headers: &Headers) -> Option<RecordContext> {
-    if !headers.iter().any(|(name, _)| name == TRACEPARENT) {
-        return None;
-    }
-    let context =
-        TraceContextPropagator::new().extract_with_context(&Context::new(), &ReadHeaders(headers));
-    let span = context.span().span_context().clone();
-    span.is_valid().then_some(RecordContext(span))
-}
-
-/// Whether the flags say so, without reading the rest: asked for every record.
-fn is_sampled(headers: &Headers) -> bool {
-    let parent = headers.iter().find(|(name, _)| name == TRACEPARENT);
-    let flags = parent.and_then(|(_, value)| value.get(53..55));
-    flags.is_some_and(|flags| {
-        matches!(flags[1], b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f')
-    })
-}
-
-fn is_trace_header(name: &str) -> bool {
-    [TRACEPARENT, TRACESTATE].contains(&name)
-}
-
 fn set_parent(span: &Span, parent: Context) {
     // without a subscriber for traces there is no trace to belong to
     let _ = span.set_parent(parent);
@@ -255,53 +192,6 @@ fn set_parent(span: &Span, parent: Context) {
 
 fn as_int(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-struct RecordHeaders<'a>(&'a mut Vec<(String, Bytes)>);
-
-impl Injector for RecordHeaders<'_> {
-    fn set(&mut self, name: &str, value: String) {
-        if !value.is_empty() {
-            self.0.push((name.to_owned(), value.into()));
-        }
-    }
-}
-
-struct ReadHeaders<'a>(&'a Headers);
-
-impl Extractor for ReadHeaders<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().find(|(have, _)| have == name)?;
-        std::str::from_utf8(value).ok()
-    }
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name.as_str()).collect()
-    }
-}
-
-struct HttpHeaders<'a>(&'a HeaderMap);
-
-impl Extractor for HttpHeaders<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name)?.to_str().ok()
-    }
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(axum::http::HeaderName::as_str).collect()
-    }
-}
-
-/// The trace headers of the present span, for a call to another service.
-pub(crate) fn outgoing() -> Vec<(String, String)> {
-    struct Pairs(Vec<(String, String)>);
-    impl Injector for Pairs {
-        fn set(&mut self, name: &str, value: String) {
-            self.0.push((name.to_owned(), value));
-        }
-    }
-    let mut pairs = Pairs(Vec::new());
-    TraceContextPropagator::new().inject_context(&Span::current().context(), &mut pairs);
-    pairs.0.retain(|(_, value)| !value.is_empty());
-    pairs.0
 }
 
 /// At most so many in each second.
@@ -331,6 +221,7 @@ impl Rate {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use opentelemetry::trace::{SpanId, SpanKind};
 
     use super::*;

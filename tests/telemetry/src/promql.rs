@@ -59,8 +59,8 @@ impl Walk {
                 self.expression(&binary.rhs, function)
             }
             Expr::Call(call) => {
-                let arguments = call.args.args.iter();
-                arguments.map(|argument| self.expression(argument, call.func.name)).collect()
+                let mut arguments = call.args.args.iter();
+                arguments.try_for_each(|argument| self.expression(argument, call.func.name))
             }
             Expr::VectorSelector(selector) => self.selector(selector, function),
             Expr::MatrixSelector(matrix) => self.selector(&matrix.vs, function),
