@@ -46,7 +46,7 @@ impl Default for GrpcConfig {
             tls: None,
             peers: BTreeMap::new(),
             reflection: false,
-            max_message_mib: 36,
+            max_message_mib: 40,
             deadline_s: 30,
         }
     }
