@@ -106,6 +106,9 @@ fn check(events: u64, parsed: u64, report: &ScanReport) -> Outcome<()> {
         )
         .into());
     }
+    if let Some(unseen) = report.unseen() {
+        return Err(unseen.into());
+    }
     if report.findings.is_empty() {
         return Err("the scan found nothing".into());
     }

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { Octokit } from "@octokit/rest";
 import { Description } from "./description.mjs";
-import { Simulator, generate, links } from "./simulator.mjs";
+import { Simulator, forms, generate, links } from "./simulator.mjs";
 
 /** Where GitHub itself differs from its description. Each one must be met, or it is to be taken out. */
 const EXCEPTIONS = {
@@ -23,19 +23,23 @@ const ENTERPRISE_LOG = "/enterprises/{enterprise}/audit-log";
 const ORG = "octo-shop";
 const ENTERPRISE = "octo-corp";
 const LIFE = ["--seed", "7", "--days", "3", "--events", "1500", "--end-ms", String(Date.now())];
+/** Long enough that everything the generator can do happens; always the same, so that no run depends on luck. */
+const LONG_LIFE = ["--seed", "7", "--days", "30", "--events", "1000000", "--end-ms", "1793491200000"];
 const PER_PAGE = 100;
 /** Actions that only the enterprise's log shows, even where they name an organization. */
 const ENTERPRISE_ONLY = new Set(
-  readFileSync(new URL("../../crates/catalog/data/audit-actions.tsv", import.meta.url), "utf8")
-    .split("\n")
-    .map((line) => line.split("\t"))
-    .filter(([, , org]) => org === "no")
-    .map(([action]) => action),
+  tableOf("catalog/data/audit-actions.tsv").filter(([, , org]) => org === "no").map(([action]) => action),
 );
 
 const met = new Set();
 let passed = 0;
 let failed = 0;
+
+/** The rows of a table of one of the crates, each as its cells. */
+function tableOf(path) {
+  const lines = readFileSync(new URL(`../../crates/${path}`, import.meta.url), "utf8").trimEnd().split("\n");
+  return lines.filter((line) => !line.startsWith("#")).map((line) => line.split("\t"));
+}
 
 /** Counts one thing as right or wrong, and says what is wrong. */
 function check(name, problems) {
@@ -73,17 +77,36 @@ function conforms(name, answer, status, path, descriptions, { undescribed } = {}
       exception(undescribed);
       problems = description.problemsAs(status === 422 ? "validation-error" : "basic-error", answer.body);
     }
-    problems = problems?.filter((problem) => {
-      const isHookEvent = [ORG_LOG, ENTERPRISE_LOG].includes(path) && /^\/\d+\/events\/\d+ must be object$/.test(problem);
-      if (isHookEvent) exception("events of a hook");
-      return !isHookEvent;
-    });
+    if ([ORG_LOG, ENTERPRISE_LOG].includes(path)) problems = problems?.filter(isNoHookEvent);
     check(`${name}: body of ${description.product}`, problems ?? `${status} is not described`);
   }
   if (status >= 400) {
     same(`${name}: status in the body`, answer.body.status, String(status));
     const described = ["message", "documentation_url"].every((key) => typeof answer.body[key] === "string");
     check(`${name}: message and documentation_url`, described);
+  }
+}
+
+/** Whether what is wrong with a page of the log is anything else than the names of a hook's events. */
+function isNoHookEvent(problem) {
+  const isHookEvent = /^\/\d+\/events\/\d+ must be object$/.test(problem);
+  if (isHookEvent) exception("events of a hook");
+  return !isHookEvent;
+}
+
+/** Holds one event of every form that the generator makes against every description of an event. */
+async function everyForm(binary, descriptions) {
+  const events = await forms(binary, LONG_LIFE);
+  const made = new Set(events.map((event) => event.action));
+  const missing = tableOf("simulator/fixtures/actions-used.tsv").filter(([action]) => !made.has(action));
+  check("every action is made", missing.map(([action]) => `${action} is not in the long life`));
+  for (const description of descriptions) {
+    for (const path of [ORG_LOG, ENTERPRISE_LOG]) {
+      if (description.operation(path) === undefined) continue;
+      const problems = description.problems(path, 200, events).filter(isNoHookEvent);
+      const named = problems.map((problem) => `${events[problem.split(/[/ ]/)[1]]?.action}: ${problem}`);
+      check(`every form: ${path} of ${description.product}`, named);
+    }
   }
 }
 
@@ -302,6 +325,8 @@ const described = (products, version) => products.map((product) => new Descripti
 const [current, next] = ["2022-11-28", "2026-03-10"].map((version) => described(["ghec", "api.github.com"], version));
 const enterpriseServer = described(["ghes-3.19"], "2022-11-28");
 const generated = generate(binary, LIFE).filter((event) => event.action !== "api.request");
+
+await everyForm(binary, [...current, ...next, ...enterpriseServer]);
 
 const running = [];
 const start = async (...options) => {

@@ -48,6 +48,28 @@ export function generate(binary, life) {
   return made.stdout.trimEnd().split("\n").map((line) => JSON.parse(line));
 }
 
+/** One event of every form of a life: what differs is the action, a field's name or a type anywhere inside. */
+export async function forms(binary, life) {
+  const child = spawn(binary, ["generate", ...life], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  const found = new Map();
+  for await (const line of createInterface({ input: child.stdout })) {
+    const event = JSON.parse(line);
+    const form = `${event.action} ${shape(event)}`;
+    if (!found.has(form)) found.set(form, event);
+  }
+  const status = await ended;
+  if (status !== 0) throw new Error(`the generator ended with ${status}`);
+  return [...found.values()];
+}
+
+function shape(value) {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return `[${[...new Set(value.map(shape))].sort()}]`;
+  if (typeof value !== "object") return typeof value;
+  return `{${Object.keys(value).sort().map((key) => `${key}:${shape(value[key])}`)}}`;
+}
+
 /** The addresses of a `Link` header by relation; an error where it does not have GitHub's form. */
 export function links(header) {
   const found = {};

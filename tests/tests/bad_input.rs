@@ -46,7 +46,7 @@ async fn a_truncated_gzip_gives_what_stands_before_the_cut() {
     gzip.write_all(lines(3000).as_bytes()).unwrap();
     let whole = gzip.finish().unwrap();
     home.write("cut.json.gz", &whole[..whole.len() / 2]);
-    let ran = home.run(&["scan", "cut.json.gz", "-o", "ndjson"]).expect(0);
+    let ran = home.run(&["scan", "cut.json.gz", "-o", "ndjson"]).expect(1);
     let [finding] = ran.ndjson().try_into().unwrap();
     let count = finding["count"].as_u64().unwrap();
     assert!((100..3000).contains(&count), "{count}");
@@ -69,7 +69,7 @@ fn a_binary_file_is_named_and_the_next_file_is_read() {
     let bytes: Vec<u8> = (0..20_000_u32).map(|at| (at * 37 + at / 256 * 11) as u8).collect();
     home.write("program", bytes);
     home.write("good.ndjson", lines(2));
-    let ran = home.run(&["scan", "program", "good.ndjson", "-o", "ndjson"]).expect(0);
+    let ran = home.run(&["scan", "program", "good.ndjson", "-o", "ndjson"]).expect(1);
     assert!(ran.err.contains("program:1: the file is binary"), "{}", ran.err);
     assert!(ran.err.contains("3 read, 1 rejected"), "{}", ran.err);
     assert_eq!(counts(&ran.ndjson()), [2]);
@@ -261,6 +261,55 @@ fn a_finding_above_the_gate_sets_the_exit_code() {
 }
 
 #[test]
+fn a_gate_that_could_not_see_everything_is_not_met() {
+    let home = Home::default();
+    let quiet = "{\"action\":\"repo.create\",\"@timestamp\":1790000000000}\n";
+    home.write("quiet.ndjson", quiet);
+    home.write("odd.ndjson", format!("{quiet}neither this nor that\n"));
+    home.write("cut.json", format!("[{quiet},"));
+    home.write("cut-inside.json", "[{\"action\":\"repo.create\",\"@times");
+    home.write("binary", [0_u8, 1, 2, 3].repeat(200));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(quiet.repeat(3000).as_bytes()).unwrap();
+    let whole = gzip.finish().unwrap();
+    home.write("cut.gz", &whole[..whole.len() - 20]);
+    home.write("damaged.gz", [&whole[..20], &[0xff; 20], &whole[40..]].concat());
+    for (file, code, reason) in [
+        ("odd.ndjson", 0, "not everything was judged: 1 record rejected"),
+        ("cut.json", 1, "1 file not read whole (cut.json)"),
+        ("cut-inside.json", 1, "1 file not read whole (cut-inside.json)"),
+        ("binary", 1, "1 file not read whole (binary)"),
+        ("cut.gz", 1, "1 file not read whole (cut.gz)"),
+        ("damaged.gz", 1, "1 file not read whole (damaged.gz)"),
+        ("missing", 1, "1 file not read whole (missing)"),
+        (".", 1, "1 file not read whole (.)"),
+    ] {
+        let files = ["scan", "quiet.ndjson", file];
+        assert_eq!(home.run(&files).code, code, "{file}");
+        let ran = home.run(&[&files[..], &["--fail-on", "critical"]].concat());
+        assert_eq!(ran.code, 3, "{file}: {ran:?}");
+        assert!(ran.err.contains("the gate is not met") && ran.err.contains(reason), "{}", ran.err);
+    }
+    // lines of other programs are no records
+    home.write("syslog", "<13>Nov  1 10:00:00 host cron[1]: done\n");
+    home.run(&["scan", "quiet.ndjson", "syslog", "--fail-on", "low"]).expect(0);
+}
+
+#[test]
+fn a_missing_file_hides_nothing_of_the_others() {
+    let home = Home::default();
+    home.write("off.ndjson", lines(2));
+    let ran = home.run(&["scan", "missing", "off.ndjson", "-o", "ndjson"]).expect(1);
+    assert_eq!(counts(&ran.ndjson()), [2]);
+    assert!(ran.err.contains("cannot read missing; check the name"), "{}", ran.err);
+    let ran = home.run(&["scan", "off.ndjson", "missing", "--fail-on", "low"]).expect(3);
+    let both = "1 finding of at least low; not everything was judged: 1 file not read whole";
+    assert!(ran.err.contains(both), "{}", ran.err);
+    let help = home.run(&["scan", "--help"]).expect(0);
+    assert!(help.out.contains("missing, cut short, damaged or binary"), "{}", help.out);
+}
+
+#[test]
 fn an_unknown_configuration_key_is_named_with_the_one_that_was_meant() {
     let home = Home::new("[storage]\nkeep_dayss = 3\n");
     for command in [&["config", "validate"][..], &["serve"], &["scan", "x"], &["doctor"]] {
@@ -275,6 +324,85 @@ fn an_unknown_configuration_key_is_named_with_the_one_that_was_meant() {
     let home = Home::new("[storage]\nkeep_days = 0\n");
     let ran = home.run(&["config", "validate"]).expect(2);
     assert!(ran.err.contains("storage.keep_days"), "{}", ran.err);
+}
+
+#[test]
+fn a_value_of_the_wrong_form_names_its_key_and_the_right_forms() {
+    let connection = "[[github]]\nname = 'a'\nid = 'a'\norg = 'o'\n";
+    let token = "expected `{ file = \"PATH\" }` or `{ env = \"NAME\" }`";
+    let list =
+        "expected values such as [\"a\", \"b\"], or { file = \"PATH\" } with one value a line";
+    let wait = "expected a text with numbers and units, such as \"60s\", \"15m\" or \"1h 30m\"";
+    for (text, key, part) in [
+        (format!("{connection}token = 'ghp_real'\n"), "github[0].token", token),
+        (format!("{connection}token = {{ fil = 'x' }}\n"), "github[0].token", token),
+        (
+            format!("{connection}token = {{ file = 'x', env = 'Y' }}\n"),
+            "github[0].token",
+            "only one",
+        ),
+        (format!("{connection}token = []\n"), "github[0].token", token),
+        ("[log]\nformat = 'xml'\n".into(), "log.format", "`xml` is none of text, json"),
+        ("[lists]\nown_hooks = 'x'\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = { fil = 'x' }\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = {}\n".into(), "lists.own_hooks", list),
+        ("[lists]\nown_hooks = ['1', 2]\n".into(), "lists.own_hooks[1]", "expected a string"),
+        (
+            format!("{connection}token = {{ env = 'T' }}\npoll = {{ interval = 60 }}\n"),
+            "github[0].poll.interval",
+            wait,
+        ),
+        (
+            format!("{connection}token = {{ env = 'T' }}\npoll = {{ overlap = 'soon' }}\n"),
+            "github[0].poll.overlap",
+            wait,
+        ),
+    ] {
+        let home = Home::new(&text);
+        let ran = home.run(&["config", "validate"]).expect(2);
+        let said = &ran.err;
+        assert!(said.contains(&format!("key `{key}")) && said.contains(part), "{text}{said}");
+        assert!(!said.contains("ghp_real") && !said.contains("variant"), "{said}");
+    }
+}
+
+#[test]
+fn only_what_is_near_is_suggested() {
+    let connection = "name = 'octo'\nid = 'a'\norg = 'o'\ntoken = { env = 'T' }\n";
+    let home = Home::new(&format!("[[github]]\n{connection}"));
+    home.write("off.ndjson", lines(1));
+    for (args, part, suggests) in [
+        (&["rule", "explain", "NOPE", "off.ndjson"][..], "`hubwarden rule list` shows all", false),
+        (&["rule", "get", "sso-disable"], "did you mean `sso-disabled`?", true),
+        (&["import", "off.ndjson", "--connection", "otco"], "did you mean `octo`?", true),
+        (&["import", "off.ndjson", "--connection", "else"], "there are octo", false),
+    ] {
+        let ran = home.run(args).expect(2);
+        assert!(ran.err.contains(part), "{}", ran.err);
+        assert_eq!(ran.err.contains("did you mean"), suggests, "{}", ran.err);
+    }
+    let ran = Home::new("[storage]\nfolder = 'x'\n").run(&["config", "validate"]).expect(2);
+    assert!(ran.err.contains("the keys here are data_dir"), "{}", ran.err);
+}
+
+#[test]
+fn validating_a_configuration_reads_its_rules_and_lists() {
+    for (config, code, part) in [
+        ("[rules]\ndirs = ['nowhere']\n", 2, "nowhere"),
+        ("[lists]\nmachine_users = { file = 'nowhere.txt' }\n", 2, "nowhere.txt"),
+        ("[lists]\nrunner_egress = ['nonsense']\n", 2, "lists.runner_egress"),
+        ("[rules]\ndirs = ['mine']\n", 2, "mine/wrong.yml:1"),
+        ("[lists]\nmachine_user = ['a']\n", 0, "lists.machine_user: no rule uses"),
+        ("[lists]\nmachine_users = ['a']\n", 0, "fine"),
+    ] {
+        let home = Home::new(config);
+        home.write("mine/wrong.yml", "title: [\n");
+        let ran = home.run(&["config", "validate"]).expect(code);
+        assert!(ran.err.contains(part), "{}", ran.err);
+        let doctor = home.run(&["doctor"]).expect(if code == 2 { 3 } else { 0 });
+        let what = part.split(':').next().unwrap();
+        assert!(part == "fine" || doctor.out.contains(what), "{}", doctor.out);
+    }
 }
 
 #[test]

@@ -224,5 +224,6 @@ fn scanned(life: &Life) -> Vec<Value> {
     };
     let inputs = [Input::from_argument(file)];
     let report = scan(&inputs, &settings, |line| panic!("{line:?}"), |_| {}).unwrap();
+    assert_eq!(report.unseen(), None);
     essence(&report.findings)
 }

@@ -86,6 +86,7 @@ async fn any_order_repeats_and_files_and_the_journal_give_the_findings_of_the_so
     };
     let scanned = |inputs: &[Input]| {
         let report = scan(inputs, &settings, |line| panic!("{line:?}"), |_| {}).unwrap();
+        assert_eq!(report.unseen(), None);
         essence(&report.findings)
     };
     let expected = scanned(std::slice::from_ref(&whole));

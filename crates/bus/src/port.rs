@@ -111,7 +111,7 @@ pub struct Limit {
 
 impl Default for Limit {
     fn default() -> Limit {
-        Limit { records: 4000, bytes: 8 << 20 }
+        Limit { records: 2000, bytes: 2 << 20 }
     }
 }
 

@@ -5,7 +5,7 @@ use hubwarden_proto::encode_raw;
 use crate::Error;
 
 /// A commit ends at this many bytes or one record.
-pub(crate) const MAX_COMMIT: usize = 8 << 20;
+pub(crate) const MAX_COMMIT: usize = 2 << 20;
 
 /// A commit ends at this many records.
 pub(crate) const MAX_RECORDS: usize = 2_000;

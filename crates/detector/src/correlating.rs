@@ -1,10 +1,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hubwarden_bus::{Batch, Bus, Limit, Positions, Record, Source, commit_when_room, topic};
+use hubwarden_bus::{
+    Batch, Bus, Delivered, Limit, Positions, Record, Source, commit_when_room, topic,
+};
 use hubwarden_event::{Finding, MatchBody};
 use hubwarden_proto as proto;
-use hubwarden_rules::{Correlator, Options, Outcome, RuleSet};
+use hubwarden_rules::{Correlator, Options, Outcome, RuleSet, StateKey, Stored};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::State;
@@ -14,7 +16,10 @@ use crate::{Error, Rulebook, entities};
 pub const CORRELATE_STAGE: &str = "correlate";
 
 /// State that may stay in memory; the rest is read again from the state file when it is needed.
-const MEMORY_BYTES: usize = 64 << 20;
+const MEMORY_BYTES: usize = 24 << 20;
+
+/// State of so many records is looked up together, in the order in which the file has it.
+const LOADED_AT_ONCE: usize = 256;
 
 /// What has been correlated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,40 +32,76 @@ pub struct CorrelateCounts {
     pub unreadable: u64,
 }
 
-/// A correlator without a store: for scans and cases.
+/// A correlator that leaves nothing behind: for scans and cases.
+///
+/// What does not fit into memory lies in a temporary file that goes with it.
 #[derive(Debug)]
-pub struct InMemory {
+pub struct Transient {
     correlator: Correlator,
+    spilled: Option<State>,
 }
 
-impl InMemory {
+impl Transient {
     /// A correlator that knows nothing yet.
     pub fn new(rules: Arc<RuleSet>) -> Self {
-        Self { correlator: Correlator::new(rules, Options::default()) }
+        Self { correlator: Correlator::new(rules, Options::default()), spilled: None }
     }
 
     /// Judges one record of `matches`.
-    pub fn apply(&mut self, body: &MatchBody) {
+    ///
+    /// # Errors
+    /// The temporary file cannot be written or read.
+    pub fn apply(&mut self, body: &MatchBody) -> Result<(), Error> {
         loop {
             match self.correlator.apply(body) {
-                Outcome::Applied => return,
+                Outcome::Applied => break,
                 Outcome::Missing(keys) => {
                     for key in keys {
-                        let loaded = self.correlator.load(&key, None);
-                        debug_assert!(loaded.is_ok(), "there are no bytes to be damaged");
+                        let spilled = self.spilled.as_ref();
+                        let stored = spilled.map(|state| state.load(&key)).transpose()?.flatten();
+                        load(&mut self.correlator, &key, stored)?;
                     }
                 }
                 Outcome::UnknownRule(rule) => self.correlator.retire_rule(rule),
             }
         }
+        if self.correlator.bytes() > MEMORY_BYTES { self.spill() } else { Ok(()) }
     }
 
-    /// The findings that are new or changed since the last call.
-    pub fn take_findings(&mut self) -> Vec<Finding> {
-        let mut findings = self.correlator.take_findings();
-        findings.iter_mut().for_each(entities::fill);
-        findings
+    fn spill(&mut self) -> Result<(), Error> {
+        let state = match &mut self.spilled {
+            Some(state) => state,
+            none => none.insert(State::temporary()?),
+        };
+        store(&mut self.correlator, state, 0)
     }
+
+    /// The findings, by id.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written or read.
+    pub fn into_findings(mut self) -> Result<Vec<Finding>, Error> {
+        if self.spilled.is_none() {
+            let mut findings = self.correlator.take_findings();
+            findings.iter_mut().for_each(entities::fill);
+            return Ok(findings);
+        }
+        self.spill()?;
+        self.spilled.map_or(Ok(Vec::new()), |state| Ok(state.findings()?))
+    }
+}
+
+fn load(correlator: &mut Correlator, key: &StateKey, stored: Option<Stored>) -> Result<(), Error> {
+    Ok(correlator.load(key, stored.as_ref()).map_err(crate::state::Error::from)?)
+}
+
+/// Stores what has changed, with the position behind it, and makes room in memory.
+fn store(correlator: &mut Correlator, state: &mut State, next: u64) -> Result<(), Error> {
+    let mut changes = correlator.take_changes();
+    changes.findings.iter_mut().for_each(entities::fill);
+    state.commit(&changes, next)?;
+    correlator.forget_clean(MEMORY_BYTES);
+    Ok(())
 }
 
 /// Turns matches into findings until stopped.
@@ -83,17 +124,25 @@ pub async fn run_correlate<B: Bus>(
         reader.read_from(&Positions::of(topic::MATCHES, 0, position))?;
     }
     loop {
-        let records = stage.outbox()?;
-        let sent = records.len() as u64;
-        let at = stage
-            .state
-            .position()?
-            .map_or_else(Positions::none, |next| Positions::of(topic::MATCHES, 0, next));
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            committed = commit_when_room(&mut reader, records, &at) => committed?,
+        let mut sent = 0;
+        loop {
+            let findings = stage.state.outbox(Limit::default().bytes)?;
+            if findings.is_empty() && sent > 0 {
+                break;
+            }
+            let last = findings.last().map(|(id, _)| id.clone());
+            sent += findings.len() as u64;
+            let findings = findings.into_iter();
+            let records = findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body));
+            let at = stage.state.position()?;
+            let at = at.map_or_else(Positions::none, |at| Positions::of(topic::MATCHES, 0, at));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                committed = commit_when_room(&mut reader, records.collect(), &at) => committed?,
+            }
+            let Some(last) = last else { break };
+            stage.state.published(&last)?;
         }
-        stage.state.clear_outbox()?;
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             batch = reader.next_batch(Limit::default()) => batch?,
@@ -117,40 +166,41 @@ impl<B: Bus> Stage<B> {
         Ok(Self { bus, correlator: Correlator::new(rules, options), state: State::open(file)? })
     }
 
-    /// What is still to be published, also after a crash between two transactions.
-    fn outbox(&self) -> Result<Vec<Record>, Error> {
-        let findings = self.state.outbox()?.into_iter();
-        Ok(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)).collect())
-    }
-
-    /// Judges a batch and stores what it changed.
+    /// Judges a batch and stores what it changed: at its end, and whenever memory is full.
     ///
     /// After an error the memory no longer fits the file: the stage ends and starts anew from it.
     fn work(&mut self, batch: &Batch) -> Result<CorrelateCounts, Error> {
         let stored = self.state.position()?.unwrap_or(0);
         let mut counts = CorrelateCounts::default();
-        let mut bodies = Vec::with_capacity(batch.records.len());
-        for delivered in batch.records.iter().filter(|delivered| delivered.position >= stored) {
-            match proto::decode_match(delivered.body.clone()) {
-                Ok(body) => bodies.push(body),
-                Err(error) => {
-                    counts.unreadable += 1;
-                    tracing::error!(position = delivered.position, %error, "left a record of matches out");
+        let records = batch.records.iter().filter(|delivered| delivered.position >= stored);
+        let records: Vec<&Delivered> = records.collect();
+        for some in records.chunks(LOADED_AT_ONCE) {
+            let mut bodies = Vec::with_capacity(some.len());
+            for delivered in some {
+                match proto::decode_match(delivered.body.clone()) {
+                    Ok(body) => bodies.push((delivered.position, body)),
+                    Err(error) => {
+                        counts.unreadable += 1;
+                        tracing::error!(position = delivered.position, %error, "left a record of matches out");
+                    }
                 }
             }
+            for key in self.correlator.missing(bodies.iter().map(|(_, body)| body)) {
+                if self.correlator.bytes() > MEMORY_BYTES {
+                    break; // the rest comes one by one, with room made in between
+                }
+                self.load(&key)?;
+            }
+            for (position, body) in &bodies {
+                self.apply(body)?;
+                if self.correlator.bytes() > MEMORY_BYTES {
+                    store(&mut self.correlator, &mut self.state, position + 1)?;
+                }
+            }
+            counts.records += bodies.len() as u64;
         }
-        for key in self.correlator.missing(&bodies) {
-            self.load(&key)?;
-        }
-        for body in &bodies {
-            self.apply(body)?;
-        }
-        counts.records = bodies.len() as u64;
-        let mut changes = self.correlator.take_changes();
-        changes.findings.iter_mut().for_each(entities::fill);
         let next = batch.consumed().get(topic::MATCHES, 0).unwrap_or(stored);
-        self.state.commit(&changes, next.max(stored))?;
-        self.correlator.forget_clean(MEMORY_BYTES);
+        store(&mut self.correlator, &mut self.state, next.max(stored))?;
         Ok(counts)
     }
 
@@ -170,9 +220,9 @@ impl<B: Bus> Stage<B> {
         }
     }
 
-    fn load(&mut self, key: &hubwarden_rules::StateKey) -> Result<(), Error> {
+    fn load(&mut self, key: &StateKey) -> Result<(), Error> {
         let stored = self.state.load(key)?;
-        Ok(self.correlator.load(key, stored.as_ref()).map_err(crate::state::Error::from)?)
+        load(&mut self.correlator, key, stored)
     }
 }
 

@@ -13,7 +13,7 @@ mod schema;
 pub mod shipped;
 pub mod state;
 
-pub use correlating::{CORRELATE_STAGE, CorrelateCounts, InMemory, run_correlate};
+pub use correlating::{CORRELATE_STAGE, CorrelateCounts, Transient, run_correlate};
 pub use error::Error;
 pub use matching::{MATCH_STAGE, MatchCounts, MatchStage, run_match};
 pub use rulebook::{ListSource, Rulebook, RulesConfig, last_change, read_rule_file, rule_paths};

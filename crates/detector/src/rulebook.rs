@@ -6,7 +6,9 @@ use hubwarden_bus::{Bus, Positions, Record, Sink, topic};
 use hubwarden_event::{Hash, hash_parts};
 use hubwarden_proto::{Message, v1};
 use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet};
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Catalogue, Error, shipped};
 
@@ -30,7 +32,7 @@ impl Default for RulesConfig {
 }
 
 /// A list of section `[lists]`: its values, or the file that holds them, one a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum ListSource {
     /// The values.
@@ -40,6 +42,41 @@ pub enum ListSource {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// By hand, because an untagged enum cannot say which forms are right.
+impl<'de> Deserialize<'de> for ListSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Source)
+    }
+}
+
+struct Source;
+
+impl<'de> Visitor<'de> for Source {
+    type Value = ListSource;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("values such as [\"a\", \"b\"], or { file = \"PATH\" } with one value a line")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, values: A) -> Result<ListSource, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(values)).map(ListSource::Values)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ListSource, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<String>()? {
+            if key != "file" {
+                return Err(A::Error::custom(format!(
+                    "unknown key `{key}`, expected {}",
+                    &self as &dyn Expected
+                )));
+            }
+            found = Some(ListSource::File { file: map.next_value()? });
+        }
+        found.ok_or_else(|| A::Error::invalid_type(Unexpected::Map, &self))
+    }
 }
 
 /// Rule files and lists as they were read together.

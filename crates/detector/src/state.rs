@@ -37,7 +37,7 @@ const PART_BITS: u32 = 20;
 /// A commit deletes at most so many freed pieces of state: no batch waits for the end of a large run.
 const SWEPT_AT_ONCE: usize = 2000;
 /// SQLite's page cache, in KiB (negative by its convention).
-const CACHE_KIB: i64 = -16 * 1024;
+const CACHE_KIB: i64 = -8 * 1024;
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,9 @@ pub enum Error {
         "the state file holds a piece that cannot be read; move it away to build the state anew from the bus"
     )]
     Damaged(#[from] hubwarden_rules::StateError),
+    /// A finding in the outbox that this release cannot read.
+    #[error("the outbox of the correlator's state holds a finding that cannot be read")]
+    Outbox(#[source] proto::Error),
 }
 
 /// The state file of one input partition.
@@ -100,6 +103,21 @@ impl State {
             found => return Err(Error::Format { file: file.into(), found }),
         }
         Ok(Self { db, file: file.into() })
+    }
+
+    /// A state in a file without a name, which goes when it is dropped.
+    ///
+    /// # Errors
+    /// There is no place for temporary files.
+    pub fn temporary() -> Result<Self, Error> {
+        let file = PathBuf::from("(temporary)");
+        let failed = |source| Error::Sqlite { file: file.clone(), doing: "opening it", source };
+        let db = Connection::open("").map_err(failed)?; // SQLite's own way to ask for one
+        db.pragma_update(None, "journal_mode", "OFF").map_err(failed)?;
+        db.pragma_update(None, "cache_size", CACHE_KIB).map_err(failed)?;
+        db.set_prepared_statement_cache_capacity(32);
+        db.execute_batch(SCHEMA).map_err(failed)?;
+        Ok(Self { db, file })
     }
 
     fn failed(&self, doing: &'static str) -> impl Fn(rusqlite::Error) -> Error + use<> {
@@ -137,26 +155,48 @@ impl State {
         transaction.commit().map_err(&failed)
     }
 
-    /// The findings that have not been published yet, as bodies of topic `findings` by id.
+    /// Some findings that have not been published yet, as bodies of topic `findings` by id.
+    ///
+    /// As many as fit into `bytes`, at least one while there are any; in order of their ids.
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn outbox(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    pub fn outbox(&self, bytes: usize) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let failed = self.failed("reading the outbox");
-        let mut query =
-            self.db.prepare_cached("SELECT finding, body FROM outbox").map_err(&failed)?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).map_err(&failed)?;
-        rows.collect::<Result<_, _>>().map_err(&failed)
+        let sql = "SELECT finding, body FROM outbox ORDER BY finding";
+        let mut query = self.db.prepare_cached(sql).map_err(&failed)?;
+        let mut rows = query.query([]).map_err(&failed)?;
+        let (mut findings, mut size) = (Vec::new(), 0);
+        while let Some(row) = rows.next().map_err(&failed)? {
+            let finding: (String, Vec<u8>) =
+                (row.get(0).map_err(&failed)?, row.get(1).map_err(&failed)?);
+            size += finding.1.len();
+            if size > bytes && !findings.is_empty() {
+                break;
+            }
+            findings.push(finding);
+        }
+        Ok(findings)
     }
 
-    /// Forgets the outbox: the bus has everything that [`outbox`](Self::outbox) gave.
+    /// The findings in the outbox, by id.
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn clear_outbox(&self) -> Result<(), Error> {
-        let cleared =
-            self.db.prepare_cached("DELETE FROM outbox").and_then(|mut query| query.execute([]));
-        cleared.map(|_| ()).map_err(self.failed("clearing the outbox"))
+    pub fn findings(&self) -> Result<Vec<Finding>, Error> {
+        let bodies = self.outbox(usize::MAX)?.into_iter();
+        let decoded = bodies.map(|(_, body)| proto::decode_finding(body.into()));
+        decoded.collect::<Result<_, _>>().map_err(Error::Outbox)
+    }
+
+    /// Takes findings out of the outbox up to this id: the bus has them.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn published(&self, through: &str) -> Result<(), Error> {
+        let sql = "DELETE FROM outbox WHERE finding <= ?1";
+        let deleted = self.db.prepare_cached(sql).and_then(|mut query| query.execute([through]));
+        deleted.map(|_| ()).map_err(self.failed("clearing the outbox"))
     }
 }
 

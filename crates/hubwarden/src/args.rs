@@ -52,6 +52,9 @@ pub enum Command {
     /// Read GitHub, judge, and serve pages and API until stopped
     Serve,
     /// Judge files and print findings; nothing is kept
+    ///
+    /// Exit code 0: done; single records that cannot be read are named and counted. 1: a file is missing, cut short,
+    /// damaged or binary; what could be read of all files is judged all the same. 3: the gate of --fail-on is not met.
     Scan(Scan),
     /// Take files into the data folder or the running server, for good
     Import(Import),
@@ -107,7 +110,8 @@ pub struct Scan {
     /// Files, plain or gzip or zstd; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Exit with 3 when a finding has at least this severity
+    /// Exit with 3 when a finding has at least this severity, or when anything could not be judged: a file that is
+    /// missing, cut short, damaged or binary, or a rejected record
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
     /// Show only findings of at least this severity
@@ -256,7 +260,7 @@ pub struct ExplainRule {
 pub enum ConfigCommand {
     /// Print the values in force
     Show(ShowConfig),
-    /// Check it and say what is wrong
+    /// Check it, with the rules and lists it names, and say what is wrong; 2 when it cannot be used
     Validate,
 }
 

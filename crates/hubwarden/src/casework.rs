@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hubwarden_collector::source_id;
-use hubwarden_detector::{InMemory, Rulebook};
+use hubwarden_detector::{Rulebook, Transient};
 use hubwarden_event::{
     ContentType, Feed, Finding, MatchBody, RawPosition, RawRecord, RunId, Timestamp,
 };
@@ -72,7 +72,7 @@ fn judge(
 ) -> Result<Vec<Finding>, String> {
     let mut normalizer = Normalizer::new(Arc::new(Networks::default()));
     let engine = Engine::new(set.clone());
-    let mut correlator = InMemory::new(set.clone());
+    let mut correlator = Transient::new(set.clone());
     let (mut scratch, mut matches) = (Scratch::default(), Vec::new());
     for (number, (at_ms, event)) in (0..).zip(events) {
         let mut event = event.clone();
@@ -104,10 +104,11 @@ fn judge(
             .map_err(|reason| reason.to_string())?;
         engine.evaluate(&event, &mut scratch, &mut matches);
         for matched in matches.drain(..) {
-            correlator.apply(&MatchBody::Match(matched));
+            let applied = correlator.apply(&MatchBody::Match(matched));
+            applied.map_err(|error| error.to_string())?;
         }
     }
-    Ok(correlator.take_findings())
+    correlator.into_findings().map_err(|error| error.to_string())
 }
 
 fn concept(finding: &Finding) -> &str {

@@ -3,6 +3,8 @@
 //! [`run`] is the whole program; [`Pipeline`] is the embedded form of the line from raw records to
 //! findings, [`scan`] the same judgement without anything kept.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// they panic when nobody reads; `output` does not
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
 mod casework;
@@ -12,6 +14,7 @@ mod config;
 mod failure;
 mod output;
 mod pipeline;
+mod rule_check;
 pub mod scan;
 mod server;
 

@@ -87,6 +87,16 @@ pub(crate) fn print_one(
     finish(written)
 }
 
+/// Prints one line of data as it is.
+pub(crate) fn print_text(line: &str) -> Result<(), Failure> {
+    finish(write_line(&mut io::stdout().lock(), line))
+}
+
+/// Says something to people on standard error, escape codes taken out; one that is closed hears nothing.
+pub(crate) fn say(text: &str) {
+    drop(write_line(&mut io::stderr().lock(), &escape::terminal(text)));
+}
+
 /// A reader that went away, as `head` does, is no failure.
 fn finish(written: io::Result<()>) -> Result<(), Failure> {
     match written {

@@ -5,12 +5,14 @@ use std::num::NonZero;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 
+use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Chunk, Input};
-use hubwarden_collector::{Error, Import};
-use hubwarden_detector::{InMemory, Rulebook};
+use hubwarden_detector::{Rulebook, Transient};
 use hubwarden_event::{ConnectionId, Finding, Match, MatchBody, RawPosition, Timestamp};
 use hubwarden_normalizer::{Networks, Normalizer};
 use hubwarden_rules::{Engine, RuleSet, Scratch};
+
+use crate::failure::with_causes;
 
 /// Chunks that may wait between two steps, about 1 MiB each.
 const WAITING: usize = 4;
@@ -41,6 +43,17 @@ pub struct RejectedLine {
     pub reason: String,
 }
 
+/// A file that was not read whole, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The file as given.
+    pub file: Arc<str>,
+    /// Why; where a part of it was read, a rejected line says the same.
+    pub reason: String,
+    /// Whether a part of it was read and judged.
+    pub in_part: bool,
+}
+
 /// What a scan found.
 #[derive(Debug, Default)]
 pub struct ScanReport {
@@ -50,8 +63,34 @@ pub struct ScanReport {
     pub rejected: u64,
     /// Lines of other programs in syslog files, passed over.
     pub foreign: u64,
+    /// Files that were not read whole.
+    pub unread: Vec<Unread>,
     /// The findings, the worst first, then by time.
     pub findings: Vec<Finding>,
+}
+
+impl ScanReport {
+    /// Why the findings may not be all, in words; `None` when every record of every file was judged.
+    pub fn unseen(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if !self.unread.is_empty() {
+            let names =
+                self.unread.iter().map(|unread| &*unread.file).collect::<Vec<_>>().join(", ");
+            parts.push(format!(
+                "{} not read whole ({names})",
+                counted(self.unread.len() as u64, "file")
+            ));
+        }
+        if self.rejected > 0 {
+            parts.push(format!("{} rejected", counted(self.rejected, "record")));
+        }
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// What a worker made of a chunk.
@@ -64,16 +103,17 @@ struct Judged {
 
 /// Reads the files and judges their events as one set, whatever their order.
 ///
-/// `rejected` hears of every record that could not be read, `progress` of the bytes read so far.
+/// `rejected` hears of every record that could not be read, `progress` of the bytes read so far. A file that
+/// cannot be read stops nothing: the report names it.
 ///
 /// # Errors
-/// A file that cannot be opened.
+/// There is no room for temporary files.
 pub fn scan(
     inputs: &[Input],
     settings: &ScanSettings,
     mut rejected: impl FnMut(&RejectedLine),
     progress: impl Fn(u64) + Sync,
-) -> Result<ScanReport, Error> {
+) -> Result<ScanReport, hubwarden_detector::Error> {
     let rules = Arc::new(settings.rulebook.compile().set);
     let networks = Arc::new(settings.networks.clone());
     let (chunks, waiting) = sync_channel::<Chunk>(WAITING);
@@ -97,7 +137,8 @@ pub fn scan(
             });
         }
         drop(judged);
-        let mut correlator = InMemory::new(rules);
+        let mut correlator = Transient::new(rules);
+        let mut failed = Ok(()); // the rest is still taken, or the threads that give it would wait for ever
         let mut report = ScanReport::default();
         for part in results {
             report.read += part.read;
@@ -105,14 +146,17 @@ pub fn scan(
             report.rejected += part.rejected.len() as u64;
             part.rejected.iter().for_each(&mut rejected);
             for matched in part.matches {
-                correlator.apply(&MatchBody::Match(matched));
+                if failed.is_ok() {
+                    failed = correlator.apply(&MatchBody::Match(matched));
+                }
             }
         }
         match reading.join() {
-            Ok(read) => read?,
+            Ok(unread) => report.unread = unread,
             Err(panic) => std::panic::resume_unwind(panic),
         }
-        report.findings = correlator.take_findings();
+        failed?;
+        report.findings = correlator.into_findings()?;
         report.findings.sort_by(|a, b| {
             let key = |finding: &Finding| (std::cmp::Reverse(finding.severity), finding.first_seen);
             key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
@@ -129,20 +173,31 @@ fn read_all(
     inputs: &[Input],
     chunks: std::sync::mpsc::SyncSender<Chunk>,
     progress: &impl Fn(u64),
-) -> Result<(), Error> {
+) -> Vec<Unread> {
     let mut before = 0;
+    let mut unread = Vec::new();
     for input in inputs {
-        let mut reader = files::open(input)?;
+        let mut reader = match files::open(input) {
+            Ok(reader) => reader,
+            Err(error) => {
+                let reason = with_causes(&error);
+                unread.push(Unread { file: input.name(), reason, in_part: false });
+                continue;
+            }
+        };
         let consumed = reader.consumed();
         while let Some(chunk) = reader.next_chunk() {
             progress(before + consumed.bytes());
             if chunks.send(chunk).is_err() {
-                return Ok(());
+                return unread; // every worker has ended by a panic, which is passed on
             }
+        }
+        if let Some(reason) = reader.unread() {
+            unread.push(Unread { file: input.name(), reason: reason.into(), in_part: true });
         }
         before += consumed.bytes();
     }
-    Ok(())
+    unread
 }
 
 struct Worker {

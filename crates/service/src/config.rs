@@ -9,6 +9,8 @@ use figment::value::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::nearest;
+
 /// Begins the name of every environment variable that is configuration; sections follow after `__`.
 pub const ENV_PREFIX: &str = "HUBWARDEN__";
 
@@ -171,7 +173,7 @@ impl<C> Loaded<C> {
 
 /// Says which layer, which key, what is wrong, and what would be right.
 fn explain(error: &figment::Error) -> Error {
-    let path = error.path.join(".");
+    let path = key(&error.path);
     let place = match error.metadata.as_ref() {
         Some(metadata) => match &metadata.source {
             Some(figment::Source::File(file)) => file.display().to_string(),
@@ -186,21 +188,36 @@ fn explain(error: &figment::Error) -> Error {
             let key = if section.is_empty() { field.clone() } else { format!("{section}.{field}") };
             Error::UnknownKey { key, place, hint: hint(field, known) }
         }
+        Kind::UnknownVariant(found, known) => {
+            let reason = format!("key `{path}`: `{found}` is none of {}", known.join(", "));
+            Error::Read { place, reason }
+        }
         kind if path.is_empty() => Error::Read { place, reason: kind.to_string() },
         kind => Error::Read { place, reason: format!("key `{path}`: {kind}") },
     }
 }
 
-fn hint(field: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(field, a).total_cmp(&strsim::jaro_winkler(field, b)));
-    match near {
-        Some(near) if strsim::jaro_winkler(field, near) > 0.7 => {
-            format!("; did you mean `{near}`?")
+/// The key as the operator writes it: `github[0].token`.
+fn key(path: &[String]) -> String {
+    let mut key = String::new();
+    for part in path {
+        if part.bytes().all(|byte| byte.is_ascii_digit()) {
+            key.push_str(&format!("[{part}]"));
+            continue;
         }
-        _ if known.is_empty() => String::new(),
-        _ => format!("; the keys here are {}", known.join(", ")),
+        if !key.is_empty() {
+            key.push('.');
+        }
+        key.push_str(part);
+    }
+    key
+}
+
+fn hint(field: &str, known: &[&str]) -> String {
+    match nearest(field, known.iter().copied()) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; the keys here are {}", known.join(", ")),
     }
 }
 

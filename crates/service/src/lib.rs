@@ -4,10 +4,12 @@
 
 mod access;
 pub mod config;
+pub mod duration;
 pub mod grpc;
 mod health;
 mod log;
 pub mod metrics;
+mod nearest;
 mod retry;
 mod secret;
 mod supervise;
@@ -22,6 +24,7 @@ pub use config::{Invalid, Validate};
 pub use grpc::GrpcConfig;
 pub use health::{Condition, Health, HealthConfig, HealthServer, ListenError, Pulse};
 pub use log::{LogConfig, LogFormat, init_logging};
+pub use nearest::nearest;
 pub use retry::Backoff;
 pub use secret::{SecretError, SecretRef};
 pub use supervise::{TaskError, TaskResult, signalled, supervise};

@@ -33,7 +33,7 @@ impl Default for Options {
             keep: Duration::from_secs(7 * 24 * 3600),
             budget_bytes: 20 << 30,
             free_floor_bytes: 256 << 20,
-            cache_bytes: 32 << 20,
+            cache_bytes: 16 << 20,
             clock: Arc::new(crate::memory::now_ms),
         }
     }

@@ -41,10 +41,10 @@ fn github() -> String {
 #[serde(default, deny_unknown_fields)]
 pub struct Poll {
     /// Rest between two reads of what is new.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub interval: Duration,
     /// How far each read reaches back for events that appear late.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub overlap: Duration,
     /// Our share of the hourly limit, above 0 up to 1.
     pub budget: f64,
@@ -57,7 +57,7 @@ pub struct Poll {
     /// Events a page, up to 100.
     pub per_page: u32,
     /// The longest wait for one page.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "hubwarden_service::duration")]
     pub timeout: Duration,
 }
 

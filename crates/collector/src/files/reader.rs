@@ -28,6 +28,8 @@ pub struct Reader {
     ended: bool,
     /// Why nothing follows, when that is not the end of the file.
     failure: Option<String>,
+    /// Why the file was not read whole; stays once it is known.
+    unread: Option<String>,
 }
 
 /// Bytes taken from a file so far, readable from other threads while it is read.
@@ -54,6 +56,7 @@ pub fn open(input: &Input) -> Result<Reader, Error> {
         form: None,
         ended: false,
         failure: None,
+        unread: None,
     })
 }
 
@@ -71,6 +74,14 @@ impl Reader {
     /// Bytes of the file, where that is known.
     pub fn size(&self) -> Option<u64> {
         self.source.size
+    }
+
+    /// Why the file was not read whole, if so: it breaks off, its compression is damaged, or it is binary.
+    ///
+    /// Known for certain once [`next_chunk`](Self::next_chunk) has given `None`. Each reason is also the damage of
+    /// an item.
+    pub fn unread(&self) -> Option<&str> {
+        self.unread.as_deref()
     }
 
     /// The next records, or `None` at the end of the file.
@@ -113,6 +124,7 @@ impl Reader {
             Ok(read) => self.ended = read < wanted,
             Err(why) => {
                 self.ended = true;
+                self.unread = Some(why.clone());
                 self.failure = Some(why);
             }
         }
@@ -141,10 +153,15 @@ impl Reader {
             Form::Values { in_array } => {
                 let last = self.ended.then(|| failure.unwrap_or(values::UNCLOSED));
                 values::cut(in_array, 0, &self.buffer, last, cut);
-                let said = cut.items.last().is_some_and(|item| item.damage.is_some());
-                if self.ended && std::mem::take(in_array) && failure.is_none() && !said {
-                    let why = "the array is never closed; the file was probably cut off";
-                    self.failure = Some(why.into());
+                let said = cut.items.last().and_then(|item| item.damage.as_deref());
+                let unclosed = self.ended && std::mem::take(in_array);
+                if failure.is_none() && (unclosed || said == Some(values::UNCLOSED)) {
+                    let why =
+                        said.unwrap_or("the array is never closed; the file was probably cut off");
+                    self.unread = Some(why.into());
+                    if said.is_none() {
+                        self.failure = Some(why.into());
+                    }
                 }
             }
             Form::Csv { header } => {
@@ -208,7 +225,10 @@ impl Reader {
         let whole = Whole { length, hash: Hash(hasher.finalize().into()) };
         let failure = self.failure.take().map(|why| format!("; {why}")).unwrap_or_default();
         let what = match form {
-            Form::Binary { reason } => format!("{reason} ({length} bytes, SHA-256 {}", whole.hash),
+            Form::Binary { reason } => {
+                self.unread.get_or_insert_with(|| reason.to_string());
+                format!("{reason} ({length} bytes, SHA-256 {}", whole.hash)
+            }
             _ => format!(
                 "a record of {length} bytes is longer than the {MAX_ITEM} that are read (SHA-256 {}",
                 whole.hash

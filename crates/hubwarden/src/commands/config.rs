@@ -1,9 +1,12 @@
+use hubwarden_collector::audit::Level;
 use hubwarden_service::config::Origin;
 
+use crate::Config;
 use crate::args::{ConfigCommand, Global, ShowConfig};
 use crate::config::load;
 use crate::failure::{Exit, Failure};
-use crate::output::Rows;
+use crate::output::{Rows, say};
+use crate::rule_check::check_rules;
 
 /// `hubwarden config …`
 pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Failure> {
@@ -12,10 +15,23 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Result<Exit, Fail
         ConfigCommand::Show(options) => show(global, &loaded.origins()?, options)?,
         ConfigCommand::Validate => {
             let file = loaded.file.map_or("the defaults".into(), |file| file.display().to_string());
-            eprintln!("{file}: fine");
+            return Ok(validate(&file, &loaded.config));
         }
     }
     Ok(Exit::Done)
+}
+
+/// Values are right already when the configuration has been read; what they lead to is looked at here.
+fn validate(file: &str, config: &Config) -> Exit {
+    let lines = check_rules(config);
+    for line in lines.iter().filter(|line| line.level != Level::Ok) {
+        say(&format!("{file}: {} {}: {}", line.word(), line.what, line.found));
+    }
+    if lines.iter().any(|line| line.level == Level::Fail) {
+        return Exit::Usage;
+    }
+    say(&format!("{file}: fine"));
+    Exit::Done
 }
 
 fn show(global: &Global, origins: &[Origin], options: &ShowConfig) -> Result<(), Failure> {

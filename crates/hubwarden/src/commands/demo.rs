@@ -25,7 +25,7 @@ use super::serve::rules_status;
 use crate::args::{self, Format, Global};
 use crate::casework::run_shipped_cases;
 use crate::failure::{Exit, Failure};
-use crate::output::print_one;
+use crate::output::{print_one, say};
 use crate::server::Server;
 use crate::{Pipeline, Settings};
 
@@ -67,7 +67,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
         rulebook,
         lateness_ms: 3_600_000,
     };
-    eprintln!(
+    say(&format!(
         "enterprise {}: {} organizations, {} days, {} events, {} rules; offline, in {}",
         life.enterprise(),
         life.orgs().count(),
@@ -75,7 +75,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
         options.events,
         rules.loaded,
         folder.path().display()
-    );
+    ));
     let started = Instant::now();
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -134,13 +134,14 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
         status,
     )
     .await?;
-    eprintln!("\nopen  {}", server.link()?);
+    say("");
+    say(&format!("open  {}", server.link()?));
     let here = folder.path().display();
-    eprintln!("next  hubwarden finding list --severity critical --data-dir {here}");
+    say(&format!("next  hubwarden finding list --severity critical --data-dir {here}"));
     if let Some(finding) = newest(&pipeline.findings).await? {
-        eprintln!("      hubwarden finding explain {} --data-dir {here}", finding.id.short());
+        say(&format!("      hubwarden finding explain {} --data-dir {here}", finding.id.short()));
     }
-    eprintln!("      hubwarden scan YOUR-AUDIT-LOG.json");
+    say("      hubwarden scan YOUR-AUDIT-LOG.json");
     tasks.spawn(server.run(stop.clone()));
     supervise(tasks, stop, Duration::from_secs(10), signalled()).await?;
     Ok(Exit::Done)

@@ -1,71 +1,53 @@
 use hubwarden_bus::{Error as BusError, Journal};
 use hubwarden_collector::audit::{self, Level, system_clock};
-use hubwarden_detector::Rulebook;
-use serde::Serialize;
 
 use super::configure;
-use super::serve::rules_status;
 use crate::Config;
 use crate::args::Global;
 use crate::client::Client;
 use crate::failure::{Exit, Failure, with_causes};
-use crate::output::Rows;
+use crate::output::{Rows, say};
 use crate::pipeline::journal_dir;
-
-/// One thing that was checked.
-#[derive(Debug, Serialize)]
-struct Line {
-    level: Level,
-    what: String,
-    found: String,
-}
-
-fn line(level: Level, what: impl Into<String>, found: impl Into<String>) -> Line {
-    Line { level, what: what.into(), found: found.into() }
-}
+use crate::rule_check::{CheckLine, check_rules};
 
 /// `hubwarden doctor`
 pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = configure(global)?; // a configuration that cannot be read ends here, explained
-    let mut lines = vec![line(Level::Ok, "configuration", "read and valid")];
+    let mut lines = vec![CheckLine::new(Level::Ok, "configuration", "read and valid")];
     lines.push(data_folder(&config).await);
-    lines.extend(rules(&config));
+    lines.extend(check_rules(&config));
     if config.github.is_empty() {
         let found =
             "no [[github]] connection: nothing of GitHub is seen; add one to the configuration";
-        lines.push(line(Level::Warn, "connections", found));
+        lines.push(CheckLine::new(Level::Warn, "connections", found));
     }
     for connection in &config.github {
         let report = audit::check(connection, system_clock()).await;
         let named = |check: audit::CheckLine| {
-            line(check.level, format!("{} {}", report.scope, check.what), check.found)
+            CheckLine::new(check.level, format!("{} {}", report.scope, check.what), check.found)
         };
         lines.extend(report.lines.clone().into_iter().map(named));
     }
     let row =
-        |line: &Line| vec![word(line.level).to_owned(), line.what.clone(), line.found.clone()];
+        |line: &CheckLine| vec![line.word().to_owned(), line.what.clone(), line.found.clone()];
     Rows { header: &["level", "what", "found"], values: &lines, row }.print(global.output)?;
     let failed = lines.iter().filter(|line| line.level == Level::Fail).count();
-    eprintln!("{} checks, {failed} failed", lines.len());
+    say(&format!("{} checks, {failed} failed", lines.len()));
     Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
 }
 
-fn word(level: Level) -> &'static str {
-    match level {
-        Level::Ok => "ok",
-        Level::Warn => "warn",
-        Level::Fail => "FAIL",
-    }
-}
-
-async fn data_folder(config: &Config) -> Line {
+async fn data_folder(config: &Config) -> CheckLine {
     let folder = &config.storage.data_dir;
     let what = "data folder";
     if let Some(client) = Client::find(folder).await {
-        return line(Level::Ok, what, format!("a server runs on it at {}", client.address.listen));
+        return CheckLine::new(
+            Level::Ok,
+            what,
+            format!("a server runs on it at {}", client.address.listen),
+        );
     }
     if !journal_dir(folder).is_dir() {
-        return line(
+        return CheckLine::new(
             Level::Ok,
             what,
             format!("{} is empty; `hubwarden serve` begins it", folder.display()),
@@ -76,7 +58,7 @@ async fn data_folder(config: &Config) -> Line {
             let status = journal.status();
             let free =
                 status.free_bytes.map_or("unknown".into(), |bytes| format!("{} MiB", bytes >> 20));
-            line(
+            CheckLine::new(
                 Level::Ok,
                 what,
                 format!(
@@ -86,28 +68,7 @@ async fn data_folder(config: &Config) -> Line {
                 ),
             )
         }
-        Err(error @ BusError::InUse { .. }) => line(Level::Warn, what, error.to_string()),
-        Err(error) => line(Level::Fail, what, with_causes(&error)),
+        Err(error @ BusError::InUse { .. }) => CheckLine::new(Level::Warn, what, error.to_string()),
+        Err(error) => CheckLine::new(Level::Fail, what, with_causes(&error)),
     }
-}
-
-fn rules(config: &Config) -> Vec<Line> {
-    let book = match Rulebook::read(&config.rules, &config.lists) {
-        Ok(book) => book,
-        Err(error) => return vec![line(Level::Fail, "rules", with_causes(&error))],
-    };
-    let status = rules_status(&book);
-    let mut lines = vec![line(Level::Ok, "rules", format!("{} loaded", status.loaded))];
-    for refused in status.refused {
-        lines.push(line(
-            Level::Fail,
-            format!("rule file {}", refused.name),
-            format!("not loaded: {}", refused.reason),
-        ));
-    }
-    for blind in status.blind {
-        let found = format!("cannot fire without {}: set it in section [lists]", blind.reason);
-        lines.push(line(Level::Warn, format!("rule {}", blind.name), found));
-    }
-    lines
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use hubwarden_bus::Bus;
 use hubwarden_collector::files::Input;
 use hubwarden_collector::{Advance, Import, ToBus, ToServer};
-use hubwarden_console::escape;
 use hubwarden_console::web::now;
 use hubwarden_detector::Rulebook;
-use hubwarden_event::ConnectionId;
+use hubwarden_event::{ConnectionId, Severity};
+use hubwarden_service::nearest;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,8 @@ use super::finding::print_findings;
 use crate::args::{self, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::scan::{self, ScanSettings};
+use crate::output::say;
+use crate::scan::{self, ScanReport, ScanSettings};
 use crate::{Config, Pipeline, Settings};
 
 /// So many rejected lines are named; the rest is counted.
@@ -42,24 +43,44 @@ pub(crate) fn scan(global: &Global, options: &args::Scan) -> Result<Exit, Failur
         named += 1;
         if named <= NAMED {
             let text = format!("{}:{}: {}", line.file, line.line, line.reason);
-            bar.suspend(|| eprintln!("{}", escape::terminal(&text)));
+            bar.suspend(|| say(&text));
         }
     };
     let mut report = scan::scan(&inputs, &settings, rejected, |bytes| bar.set_position(bytes))?;
     bar.finish_and_clear();
     if named > NAMED {
-        eprintln!("… and {} more lines that cannot be read", named - NAMED);
+        say(&format!("… and {} more lines that cannot be read", named - NAMED));
     }
     if report.foreign > 0 {
-        eprintln!("{} lines of other programs passed over", report.foreign);
+        say(&format!("{} lines of other programs passed over", report.foreign));
     }
-    eprintln!("{} read, {} rejected", report.read, report.rejected);
-    let worst = report.findings.iter().map(|finding| finding.severity).max();
+    say(&format!("{} read, {} rejected", report.read, report.rejected));
+    for unread in report.unread.iter().filter(|unread| !unread.in_part) {
+        say(&unread.reason); // of the others, a rejected line has said it
+    }
+    let exit = judge(&report, options.fail_on);
     let shown = options.min_severity;
     report.findings.retain(|finding| shown.is_none_or(|least| finding.severity >= least));
     print_findings(global.output, &report.findings)?;
-    let failed = options.fail_on.is_some_and(|least| worst.is_some_and(|worst| worst >= least));
-    Ok(if failed { Exit::Gate } else { Exit::Done })
+    Ok(exit)
+}
+
+/// Whether the scan passes its gate, or without one, whether every file was read; says why not.
+fn judge(report: &ScanReport, fail_on: Option<Severity>) -> Exit {
+    let Some(least) = fail_on else {
+        return if report.unread.is_empty() { Exit::Done } else { Exit::Failed };
+    };
+    let count = report.findings.iter().filter(|finding| finding.severity >= least).count() as u64;
+    let mut reasons = Vec::new();
+    if count > 0 {
+        reasons.push(format!("{} of at least {least}", scan::counted(count, "finding")));
+    }
+    reasons.extend(report.unseen().map(|unseen| format!("not everything was judged: {unseen}")));
+    if reasons.is_empty() {
+        return Exit::Done;
+    }
+    say(&format!("the gate is not met: {}", reasons.join("; ")));
+    Exit::Gate
 }
 
 /// `hubwarden import`
@@ -82,8 +103,8 @@ pub(crate) async fn import(global: &Global, options: &args::Import) -> Result<Ex
         import_here(&config, inputs, &import, told, &stop).await?
     };
     bar.finish_and_clear();
-    eprintln!("{} read, {} rejected", advance.records, advance.damaged);
-    eprintln!("run {}; see `hubwarden finding list`", import.run());
+    say(&format!("{} read, {} rejected", advance.records, advance.damaged));
+    say(&format!("run {}; see `hubwarden finding list`", import.run()));
     Ok(Exit::Done)
 }
 
@@ -125,7 +146,14 @@ fn connection(config: &Config, name: Option<&str>) -> Result<ConnectionId, Failu
             Some(connection) => Ok(connection.connection_id()),
             None if all.is_empty() => Ok(ConnectionId::from(name)),
             None => {
-                Err(Failure::usage(format!("no connection is named `{name}` in the configuration")))
+                let names = all.iter().map(|connection| connection.name.as_str());
+                let hint = match nearest(name, names.clone()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("there are {}", names.collect::<Vec<_>>().join(", ")),
+                };
+                Err(Failure::usage(format!(
+                    "no connection is named `{name}` in the configuration; {hint}"
+                )))
             }
         },
         (None, [only]) => Ok(only.connection_id()),

@@ -12,7 +12,7 @@ use crate::Config;
 use crate::args::{self, FindingFilter, Format, Global};
 use crate::client::{self, Client};
 use crate::failure::{Exit, Failure};
-use crate::output::{Rows, print_one};
+use crate::output::{Rows, print_one, say};
 use crate::pipeline::{findings_file, journal_dir, raw_bytes};
 
 /// `hubwarden finding …`
@@ -24,7 +24,7 @@ pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit,
             let (findings, total) = desk.list(&filter).await?;
             print_findings(global.output, &findings)?;
             if (findings.len() as u64) < total {
-                eprintln!("{} of {total} shown; --limit shows more", findings.len());
+                say(&format!("{} of {total} shown; --limit shows more", findings.len()));
             }
         }
         args::Finding::Get(which) => {

@@ -3,6 +3,7 @@ use std::io::Write;
 use crate::args::{Global, Init};
 use crate::config::DEFAULT_FILE;
 use crate::failure::{Exit, Failure};
+use crate::output::{print_text, say};
 
 const TEMPLATE: &str = include_str!("../../../../config/hubwarden.toml");
 
@@ -26,10 +27,8 @@ pub(crate) fn run(global: &Global, options: &Init) -> Result<Exit, Failure> {
         use std::os::unix::fs::DirBuilderExt;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     }
-    eprintln!("wrote {}; its data goes to {}", file.display(), data_dir.display());
-    eprintln!(
-        "next: add a [[github]] connection there, then `hubwarden doctor` and `hubwarden serve`"
-    );
-    println!("{}", data_dir.display());
+    say(&format!("wrote {}; its data goes to {}", file.display(), data_dir.display()));
+    say("next: add a [[github]] connection there, then `hubwarden doctor` and `hubwarden serve`");
+    print_text(&data_dir.display().to_string())?;
     Ok(Exit::Done)
 }

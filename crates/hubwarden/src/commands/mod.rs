@@ -11,12 +11,15 @@ mod rule;
 mod serve;
 mod status;
 
+pub(crate) use serve::rules_status;
+
 use std::future::Future;
 
 use crate::Config;
 use crate::args::{Cli, Command, Global};
 use crate::config::load;
 use crate::failure::{Exit, Failure};
+use crate::output::say;
 
 /// Runs the command and says what went wrong, once, on standard error.
 pub(crate) fn dispatch(cli: Cli) -> Exit {
@@ -25,7 +28,7 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
     match run(cli) {
         Ok(exit) => exit,
         Err(failure) => {
-            eprintln!("hubwarden: {}", hubwarden_console::escape::terminal(&failure.message));
+            say(&format!("hubwarden: {}", failure.message));
             failure.exit
         }
     }

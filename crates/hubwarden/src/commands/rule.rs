@@ -7,6 +7,7 @@ use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
 use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
 use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
+use hubwarden_service::nearest;
 use serde::Serialize;
 
 use super::configure;
@@ -14,7 +15,7 @@ use crate::Config;
 use crate::args::{self, Format, Global};
 use crate::casework::{CaseOutcome, run_outside_cases, run_shipped_cases};
 use crate::failure::{Exit, Failure};
-use crate::output::{Rows, print_one};
+use crate::output::{Rows, print_one, say};
 
 /// `hubwarden rule …`
 pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure> {
@@ -90,7 +91,7 @@ fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
     let refused =
         compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
     for problem in refused {
-        eprintln!("{}", hubwarden_console::escape::terminal(&problem.to_string()));
+        say(&problem.to_string());
     }
     Ok(Exit::Done)
 }
@@ -99,10 +100,10 @@ fn find<'a>(compiled: &'a Compiled, name: &str) -> Result<&'a RuleInfo, Failure>
     let rules = compiled.set.rules();
     let found = rules.iter().find(|rule| rule.name == name || rule.id.as_deref() == Some(name));
     found.ok_or_else(|| {
-        let near = rules.iter().max_by(|a, b| {
-            strsim::jaro_winkler(&a.name, name).total_cmp(&strsim::jaro_winkler(&b.name, name))
-        });
-        let hint = near.map(|near| format!("; did you mean `{}`?", near.name)).unwrap_or_default();
+        let hint = match nearest(name, rules.iter().map(|rule| rule.name.as_str())) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => "; `hubwarden rule list` shows all".into(),
+        };
         Failure::usage(format!("no rule is named `{name}`{hint}"))
     })
 }
@@ -171,7 +172,7 @@ fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Fa
     Rows { header, values: &rows, row }.print(global.output)?;
     let errors =
         problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
-    eprintln!("{} files, {} problems, {errors} errors", files.len(), problems.len());
+    say(&format!("{} files, {} problems, {errors} errors", files.len(), problems.len()));
     Ok(if errors > 0 { Exit::Gate } else { Exit::Done })
 }
 
@@ -209,7 +210,7 @@ fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, 
     Rows { header, values: &outcomes, row }.print(global.output)?;
     let count = |result| outcomes.iter().filter(|outcome| outcome.result == result).count();
     let (passed, failed, no_rule) = (count("passed"), count("failed"), count("no rule"));
-    eprintln!("{passed} passed, {failed} failed, {no_rule} without a rule");
+    say(&format!("{passed} passed, {failed} failed, {no_rule} without a rule"));
     Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
 }
 

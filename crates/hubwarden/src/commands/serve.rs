@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::configure;
 use crate::args::Global;
 use crate::failure::{Exit, Failure};
+use crate::output::say;
 use crate::server::Server;
 use crate::{Config, Pipeline, Settings};
 
@@ -57,9 +58,9 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         status,
     )
     .await?;
-    eprintln!("open {}", server.link()?);
+    say(&format!("open {}", server.link()?));
     if config.github.is_empty() {
-        eprintln!("no [[github]] connection is configured: only imports are judged");
+        say("no [[github]] connection is configured: only imports are judged");
     }
     tasks.spawn(server.run(stop.clone()));
     supervise(tasks, stop, Duration::from_secs(config.server.grace_s), signalled()).await?;
@@ -107,7 +108,7 @@ async fn watch_rules(
 pub(crate) fn tell_refused(rules: &RulesStatus) {
     for problem in &rules.refused {
         let text = format!("{}: {}", problem.name, problem.reason);
-        eprintln!("{}", hubwarden_console::escape::terminal(&text));
+        say(&text);
     }
 }
 

@@ -5,7 +5,7 @@ use super::configure;
 use crate::args::{self, Format, Global};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::print_one;
+use crate::output::{print_one, print_text, say};
 use crate::pipeline::journal_dir;
 
 /// `hubwarden status`
@@ -24,7 +24,7 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
     if options.link {
         let answer = client.json("POST", "/api/v1/link").await?;
         let link = answer.get("link").and_then(serde_json::Value::as_str).unwrap_or_default();
-        println!("http://{}{link}", client.address.listen);
+        print_text(&format!("http://{}{link}", client.address.listen))?;
         return Ok(Exit::Done);
     }
     let answer = client.json("GET", "/api/v1/status").await?;
@@ -71,9 +71,9 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
 
 /// What the data folder says while no server runs.
 fn stopped(global: &Global, journal: &std::path::Path) -> Result<Exit, Failure> {
-    eprintln!("no server runs on this data folder");
+    say("no server runs on this data folder");
     if !journal.is_dir() {
-        eprintln!("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
+        say("and it holds nothing yet: `hubwarden serve` or `hubwarden import` begins it");
         return Ok(Exit::Done);
     }
     let status = Journal::open_read_only(journal)?.status();

@@ -73,6 +73,22 @@ impl Connection {
         self.findings.insert(id, slot);
     }
 
+    /// Forgets clean findings that no batch after `used` has used; returns how many bytes that was.
+    pub(super) fn forget(&mut self, used: u64) -> usize {
+        let mut bytes = 0;
+        self.findings.retain(|_, slot| {
+            let keep = slot.is_dirty() || slot.used > used;
+            bytes += if keep { 0 } else { slot.size() };
+            keep
+        });
+        if bytes > 0 {
+            self.resident = false;
+            let held = self.findings.iter();
+            self.queue = held.map(|(id, slot)| Reverse((slot.expires_at, id.clone()))).collect();
+        }
+        bytes
+    }
+
     /// Drops the findings that time has freed and returns how many bytes that was.
     pub(super) fn free(&mut self) -> usize {
         let Some(freed) = self.clock.freed() else { return 0 };

@@ -54,6 +54,18 @@ impl Group {
         self.place(index).ok().map(|place| self.segments.remove(place))
     }
 
+    /// Forgets clean segments that no batch after `used` has used; returns how many bytes that was.
+    pub(super) fn forget(&mut self, used: u64) -> usize {
+        let stale = |segment: &Segment| !segment.dirty && segment.used <= used;
+        if !self.segments.iter().any(stale) {
+            return 0;
+        }
+        let before = self.size();
+        self.recent = None;
+        self.segments.retain(|segment| !stale(segment));
+        before - self.size()
+    }
+
     pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
         self.segments.iter()
     }
@@ -84,7 +96,7 @@ impl Group {
         let (time, value) = (entry.time, entry.value);
         let Some(segment) = self.get_mut(rule.segment(time)) else { return false };
         let was_truncated = segment.truncated;
-        let fresh = segment.insert(entry, rule.cap(), rule.distinct);
+        let fresh = segment.insert(entry, rule.cap());
         let truncated = segment.truncated && !was_truncated;
         match (&mut self.recent, value) {
             _ if truncated => self.recent = None,

@@ -33,11 +33,22 @@ impl Threshold {
         segment.saturating_add(2).saturating_mul(self.span)
     }
 
-    /// How many entries a segment keeps.
-    pub(super) fn cap(&self) -> usize {
-        let twice = self.at_least.saturating_mul(2);
-        usize::try_from(twice).unwrap_or(usize::MAX).max(MIN_ENTRIES)
+    /// How much a segment keeps.
+    pub(super) fn cap(&self) -> Cap {
+        let least = usize::try_from(self.at_least.saturating_mul(2)).unwrap_or(usize::MAX);
+        Cap { entries: least.max(MIN_ENTRIES), least, distinct: self.distinct }
     }
+}
+
+/// How much a segment keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cap {
+    /// The most entries.
+    pub(super) entries: usize,
+    /// So many entries stay however large they are, or the rule could not count to its threshold.
+    pub(super) least: usize,
+    /// Whether the last event of each distinct value goes last.
+    pub(super) distinct: bool,
 }
 
 /// A rule as the correlator uses it.

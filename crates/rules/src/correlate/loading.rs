@@ -17,8 +17,8 @@ impl Correlator {
     /// State that these records need and that is not in memory; load it and ask again until empty.
     ///
     /// Asking first is not necessary: it saves [`apply`](Self::apply) most of its `Missing`.
-    pub fn missing(&self, bodies: &[MatchBody]) -> Vec<StateKey> {
-        let keys: BTreeSet<_> = bodies.iter().flat_map(|body| self.needs(body)).collect();
+    pub fn missing<'a>(&self, bodies: impl IntoIterator<Item = &'a MatchBody>) -> Vec<StateKey> {
+        let keys: BTreeSet<_> = bodies.into_iter().flat_map(|body| self.needs(body)).collect();
         keys.into_iter().collect()
     }
 

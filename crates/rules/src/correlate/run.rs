@@ -119,6 +119,24 @@ impl Run {
         self.queue.push(Reverse((expires_at, group, index)));
     }
 
+    /// Forgets clean segments that no batch after `used` has used; returns how many bytes that was.
+    pub(super) fn forget(&mut self, used: u64) -> usize {
+        let mut bytes = 0;
+        self.groups.retain(|_, group| {
+            bytes += group.forget(used);
+            group.segments().next().is_some()
+        });
+        if bytes > 0 {
+            self.resident = false;
+            // What is forgotten and comes back is queued again: without this the queue would only grow.
+            let held = self.groups.iter().flat_map(|(hash, group)| {
+                group.segments().map(|segment| Reverse((segment.expires_at, *hash, segment.index)))
+            });
+            self.queue = held.collect();
+        }
+        bytes
+    }
+
     /// Drops what the watermark has freed and returns how many bytes that was.
     pub(super) fn free(&mut self) -> usize {
         let Some(freed) = self.clock.freed() else { return 0 };

@@ -5,9 +5,13 @@ use foldhash::fast::RandomState;
 use hubwarden_event::{EventId, FlatRecord, RawPosition, Severity};
 
 use super::codec::{Reader, StateError, Writer};
+use super::known::Cap;
 
 /// A part of a segment is closed at this size and not written again.
 const PART_BYTES: usize = 16 * 1024;
+
+/// A segment keeps at most so many bytes, as far as its rule can still count ([`Cap::least`]).
+const MAX_BYTES: usize = 8 << 20;
 
 /// A distinct value as 128 bits of its SHA-256: state does not grow with what attackers write.
 pub(super) type Value = [u8; 16];
@@ -140,9 +144,10 @@ impl Segment {
 
     /// Takes an event up; false if it is there already.
     ///
-    /// Beyond `cap` entries the earliest go: a window that ends later than all of them and holds
-    /// enough events still does. With `distinct` the last event of each value goes last.
-    pub(super) fn insert(&mut self, entry: Entry, cap: usize, distinct: bool) -> bool {
+    /// Beyond the cap, or beyond 8 MiB, the earliest go: a window that ends later than all of them and
+    /// holds enough events still does. Where distinct values count, the last event of each value goes
+    /// last.
+    pub(super) fn insert(&mut self, entry: Entry, cap: Cap) -> bool {
         let key = entry.key();
         let place = match self.entries.back() {
             Some(last) if last.key() >= key => self.entries.partition_point(|e| e.key() < key),
@@ -155,8 +160,11 @@ impl Segment {
         self.entries.insert(place, entry);
         self.size += size;
         self.append(key, size);
-        if self.entries.len() > cap {
-            self.truncate(cap - cap / 8, distinct);
+        let count = self.entries.len();
+        if count > cap.entries {
+            self.truncate(cap.entries - cap.entries / 8, cap.distinct);
+        } else if self.size > MAX_BYTES && count > cap.least {
+            self.truncate(cap.least.max(count - count.div_ceil(8)), cap.distinct);
         }
         true
     }
@@ -276,6 +284,33 @@ mod tests {
         }
     }
 
+    fn cap(entries: usize) -> Cap {
+        Cap { entries, least: 4, distinct: true }
+    }
+
+    #[test]
+    fn large_entries_go_by_their_bytes_and_never_below_what_the_rule_counts() {
+        let large = |time| {
+            let mut builder = hubwarden_event::FlatBuilder::default();
+            for _ in 0..64 {
+                builder.push("note", hubwarden_event::CellKind::Text, &"x".repeat(16 << 10));
+            }
+            Entry { record: builder.finish(), ..entry(time, None) }
+        };
+        let mut segment = Segment::empty(0, 0);
+        for time in 0..40 {
+            segment.insert(large(time), cap(10_000));
+            assert!(segment.size() < MAX_BYTES + (2 << 20), "{}", segment.size());
+        }
+        assert!(segment.truncated);
+        assert_eq!(segment.last_time(), Some(39));
+        let mut segment = Segment::empty(0, 0);
+        for time in 0..60 {
+            segment.insert(large(time), Cap { least: 40, ..cap(10_000) });
+        }
+        assert_eq!(segment.count(0, 60), 40);
+    }
+
     /// What a store that got every change would hand back.
     fn store(parts: &mut Vec<Vec<u8>>, segment: &mut Segment) -> usize {
         let (replace, new) = segment.take_parts();
@@ -295,8 +330,8 @@ mod tests {
         let mut segment = Segment::empty(0, 9);
         let mut parts = Vec::new();
         for time in [5, 3, 900].into_iter().chain(10..700) {
-            assert!(segment.insert(entry(time, Some(1)), 10_000, true));
-            assert!(!segment.insert(entry(time, Some(1)), 10_000, true), "a repeat");
+            assert!(segment.insert(entry(time, Some(1)), cap(10_000)));
+            assert!(!segment.insert(entry(time, Some(1)), cap(10_000)), "a repeat");
             let written = store(&mut parts, &mut segment);
             assert!(written < PART_BYTES, "{written}");
             if time % 97 == 0 {
@@ -316,10 +351,10 @@ mod tests {
         let mut segment = Segment::empty(0, 0);
         let mut parts = Vec::new();
         for time in 0..16 {
-            segment.insert(entry(time, Some(if time == 1 { 9 } else { 0 })), 16, true);
+            segment.insert(entry(time, Some(if time == 1 { 9 } else { 0 })), cap(16));
         }
         store(&mut parts, &mut segment);
-        segment.insert(entry(16, None), 16, true);
+        segment.insert(entry(16, None), cap(16));
         assert!(segment.truncated);
         let times: Vec<_> = segment.range(0, 20).map(|entry| entry.time).collect();
         assert_eq!(times, [1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]);
@@ -333,7 +368,7 @@ mod tests {
     #[test]
     fn damaged_parts_are_an_error_and_never_a_panic() {
         let mut segment = Segment::empty(0, 0);
-        segment.insert(entry(1, Some(3)), 100, true);
+        segment.insert(entry(1, Some(3)), cap(100));
         let (_, parts) = segment.take_parts();
         let bytes = &parts[0].1;
         assert!(Segment::decode(0, 0, &[bytes]).is_ok());

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use hubwarden_event::Finding;
 
 use super::correlator::Correlator;
@@ -80,54 +82,26 @@ impl Correlator {
         if self.bytes <= max_bytes {
             return;
         }
-        let mut clean = Vec::new();
-        for (connection, here) in &self.connections {
-            for (id, slot) in here.findings.iter().filter(|(_, slot)| !slot.is_dirty()) {
-                let item = Item::Finding(id.clone());
-                let scope = Scope::Findings(connection.clone());
-                clean.push((slot.used, StateKey { scope, item }));
+        let mut clean: BTreeMap<u64, usize> = BTreeMap::new(); // bytes by the batch that last used them
+        for here in self.connections.values() {
+            for slot in here.findings.values().filter(|slot| !slot.is_dirty()) {
+                *clean.entry(slot.used).or_default() += slot.size();
             }
-            for (run, windows) in &here.runs {
-                for (hash, group) in &windows.groups {
-                    for segment in group.segments().filter(|segment| !segment.dirty) {
-                        let item = Item::Segment(*hash, segment.index);
-                        let scope = Scope::Run(connection.clone(), run.clone());
-                        clean.push((segment.used, StateKey { scope, item }));
-                    }
-                }
+            let groups = here.runs.values().flat_map(|run| run.groups.values());
+            for segment in groups.flat_map(|group| group.segments()).filter(|one| !one.dirty) {
+                *clean.entry(segment.used).or_default() += segment.size();
             }
         }
-        clean.sort_unstable();
-        for (_, key) in clean {
-            if self.bytes <= max_bytes / 4 * 3 {
-                break;
-            }
-            self.forget(&key);
-        }
-    }
-
-    fn forget(&mut self, key: &StateKey) {
-        let (Scope::Findings(connection) | Scope::Run(connection, _)) = &key.scope;
-        let Some(here) = self.connections.get_mut(connection) else { return };
-        match (&key.scope, &key.item) {
-            (Scope::Run(_, run), Item::Segment(hash, index)) => {
-                let Some(run) = here.runs.get_mut(run) else { return };
-                let Some(group) = run.groups.get_mut(hash) else { return };
-                let before = group.size();
-                group.remove(*index);
-                self.bytes = (self.bytes + group.size()).saturating_sub(before);
-                run.resident = false;
-                if group.segments().next().is_none() {
-                    run.groups.remove(hash);
-                }
-            }
-            (Scope::Findings(_), Item::Finding(id)) => {
-                if let Some(slot) = here.findings.remove(id) {
-                    self.bytes = self.bytes.saturating_sub(slot.size());
-                    here.resident = false;
-                }
-            }
-            _ => {}
+        let mut excess = self.bytes.saturating_sub(max_bytes / 4 * 3);
+        let enough = clean.iter().find(|(_, bytes)| {
+            excess = excess.saturating_sub(**bytes);
+            excess == 0
+        });
+        let Some(used) = enough.or(clean.last_key_value()).map(|(used, _)| *used) else { return };
+        for here in self.connections.values_mut() {
+            let mut bytes = here.forget(used);
+            bytes += here.runs.values_mut().map(|run| run.forget(used)).sum::<usize>();
+            self.bytes = self.bytes.saturating_sub(bytes);
         }
     }
 }

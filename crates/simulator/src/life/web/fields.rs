@@ -276,10 +276,7 @@ pub(super) fn joined(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
 }
 
 pub(super) fn token_authorized(line: &mut Line, scene: &Scene<'_>, _: &Repo) {
-    line.null("application_id")
-        .null("application_name")
-        .null("application_type")
-        .null("fingerprint");
+    line.null("application_id").null("application_name").null("application_type");
     let hash = hashed_token(&mut Rng::new(scene.seed));
     line.text("managed_hashed_token", &String::from_utf8_lossy(&hash))
         .null("managed_oauth_access_id");
