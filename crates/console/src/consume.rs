@@ -25,7 +25,7 @@ pub async fn run<B: Source + Sink>(
     store: &dyn FindingStore,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    resume(&mut bus, &store.positions().await?)?;
+    resume(&mut bus, &store.positions().await?).await?;
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -65,16 +65,16 @@ pub fn read(batch: &Batch) -> Intake {
 }
 
 /// Goes to where the store stands; a fresh store begins with the oldest finding that is kept.
-fn resume<B: Source>(bus: &mut B, kept: &Positions) -> Result<(), Error> {
+async fn resume<B: Source>(bus: &mut B, kept: &Positions) -> Result<(), Error> {
     for (topic, partition, _) in bus.positions().iter() {
         let known = kept.get(topic, partition);
-        match bus.read_from(&Positions::of(topic, partition, known.unwrap_or(0))) {
+        match bus.read_from(&Positions::of(topic, partition, known.unwrap_or(0))).await {
             Ok(()) => {}
             Err(hubwarden_bus::Error::Gone { topic, position, oldest }) => {
                 if known.is_some() {
                     return Err(Error::Missed { topic, position, oldest });
                 }
-                bus.read_from(&Positions::of(topic, partition, oldest))?;
+                bus.read_from(&Positions::of(topic, partition, oldest)).await?;
             }
             Err(error) => return Err(error.into()),
         }

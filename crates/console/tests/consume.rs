@@ -30,10 +30,10 @@ async fn publish(bus: &Memory, records: Vec<Record>) {
 async fn drain(bus: &Memory, store: &SqliteStore) {
     let stop = CancellationToken::new();
     let reader = bus.reader(STAGE, &[topic::FINDINGS]).unwrap();
-    let end = bus.ends().get(topic::FINDINGS, 0);
+    let end = bus.ends().await.unwrap().get(topic::FINDINGS, 0);
     let caught_up = async {
         loop {
-            let stages = bus.stage_positions();
+            let stages = bus.stage_positions().await.unwrap();
             let mine = stages.iter().find(|(name, _)| name == STAGE);
             if mine.and_then(|(_, positions)| positions.get(topic::FINDINGS, 0)) == end {
                 stop.cancel();
