@@ -279,7 +279,7 @@ async fn git_events_that_github_no_longer_keeps_are_told_after_a_long_stop() {
             Timestamp::from_millis(START + at.as_millis() as i64)
         });
         let now = later();
-        let known = super::git_loss(&bus, &connection(poll()), now).unwrap();
+        let known = super::git_loss(&bus, &connection(poll()), now).await.unwrap();
         let poller = Poller::new(connection(poll()), HOUR, later);
         let status = poller.status();
         let running = poller.run_with(Fake::new(1, vec![]), &bus, CancellationToken::new());
