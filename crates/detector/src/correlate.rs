@@ -1,6 +1,4 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hubwarden_bus::{
@@ -9,14 +7,14 @@ use hubwarden_bus::{
 };
 use hubwarden_event::Hash;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::correlating::MEMORY_BYTES;
 use crate::partition::{Answer, Correlating, Lost, Partition, Start};
 use crate::readiness::chain;
-use crate::rule_sets::{ActiveSet, RuleSets};
+use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
+use crate::saving::Saving;
 use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness};
 
 /// What a partition may keep however many there are.
@@ -57,6 +55,7 @@ pub async fn run_correlate<B: Bus>(
     if active.wait(&stop).await?.is_none() {
         return Ok(());
     }
+    let saving = Saving::new(&settings);
     let mut reader = bus.keeping_reader(CORRELATE_STAGE, &[topic::MATCHES])?;
     ready.set("stage", None);
     let mut stage = Stage {
@@ -67,11 +66,17 @@ pub async fn run_correlate<B: Bus>(
         stop: stop.clone(),
         open: BTreeMap::new(),
         held: BTreeMap::new(),
-        saving: BTreeMap::new(),
+        saving,
         told_at: Positions::none(),
     };
     let mut look = true;
     loop {
+        if active.has_changed().await? {
+            let Some(set) = active.wait(&stop).await? else { break };
+            for owned in stage.open.values_mut() {
+                owned.partition.correlator.replace_rules(set.clone());
+            }
+        }
         if std::mem::take(&mut look) || stage.is_retry_due() {
             stage.follow(&mut reader).await?;
         }
@@ -111,15 +116,15 @@ struct Stage<B> {
     open: BTreeMap<u32, Owned>,
     /// Owned partitions that could not be opened, and when that is tried again.
     held: BTreeMap<u32, Instant>,
-    /// Snapshots under way.
-    saving: BTreeMap<u32, JoinHandle<()>>,
+    saving: Saving,
     /// What the bus was last told of where the partitions stand.
     told_at: Positions,
 }
 
 struct Owned {
     partition: Partition,
-    save_at: Instant,
+    /// When the next snapshot is due; never without a place for it.
+    save_at: Option<Instant>,
 }
 
 impl<B: Bus> Stage<B> {
@@ -134,7 +139,8 @@ impl<B: Bus> Stage<B> {
             self.open.keys().filter(|number| !assigned.contains(number)).copied().collect();
         for number in gone {
             if let Some(owned) = self.open.remove(&number) {
-                self.leave(owned.partition);
+                self.ready.set(&part(number), None);
+                self.saving.leave(owned.partition);
             }
         }
         for number in self.held.keys().filter(|number| !assigned.contains(number)) {
@@ -174,7 +180,7 @@ impl<B: Bus> Stage<B> {
     }
 
     async fn open(&mut self, number: u32) -> Result<Start, Error> {
-        self.saved(number).await; // the file may still be on its way out
+        self.saving.closed(number).await; // the file may still be on its way out
         let rules = self.rules.active().await?;
         let sources = self.bus.partitions(topic::EVENTS);
         let stages = self.bus.stage_positions().await?;
@@ -182,7 +188,7 @@ impl<B: Bus> Stage<B> {
         let committed = stage.and_then(|(_, at)| at.get(topic::MATCHES, number)).unwrap_or(0);
         let opened = Partition::open(&self.settings, number, rules, sources, committed).await;
         let (partition, start) = opened?;
-        let save_at = Instant::now() + self.every();
+        let save_at = self.saving.next();
         self.open.insert(number, Owned { partition, save_at });
         Ok(start)
     }
@@ -303,84 +309,28 @@ impl<B: Bus> Stage<B> {
         Ok(counts)
     }
 
-    fn every(&self) -> Duration {
-        let snapshots = self.settings.snapshots.as_ref();
-        snapshots.map_or(Duration::from_secs(3600), |snapshots| snapshots.every)
-    }
-
-    /// Begins the snapshots whose time has come, one after the other for each partition.
+    /// Begins the snapshot that has been due for longest.
     fn save_what_is_due(&mut self) -> Result<(), Error> {
-        let (now, every) = (Instant::now(), self.every());
-        let mut due = Vec::new();
-        for (number, owned) in &mut self.open {
-            if owned.save_at <= now {
-                owned.save_at = now + every;
-                if owned.partition.is_unsaved()? {
-                    due.push(*number);
-                }
+        let now = Instant::now();
+        let due = self.open.values_mut().filter(|owned| owned.save_at.is_some_and(|at| at <= now));
+        let mut due: Vec<&mut Owned> = due.collect();
+        due.sort_by_key(|owned| owned.save_at);
+        for owned in due {
+            if self.saving.is_busy() {
+                break;
             }
-        }
-        for number in due {
-            let Some(owned) = self.open.get(&number) else { continue };
-            let running = self.saving.get(&number).is_some_and(|saving| !saving.is_finished());
-            if !running && let Some(saving) = self.save(&owned.partition) {
-                self.saving.insert(number, tokio::spawn(saving));
-            }
+            owned.save_at = self.saving.next();
+            self.saving.begin(&owned.partition)?;
         }
         Ok(())
     }
 
-    /// Copies the state file of a partition to the target, while judging goes on; nothing without a target.
-    fn save(&self, partition: &Partition) -> Option<impl Future<Output = ()> + Send + use<B>> {
-        let target = self.settings.snapshots.as_ref()?.target.clone();
-        let (file, number) = (partition.file.clone(), partition.number);
-        let (dir, saved_at) = (self.settings.dir.clone(), partition.saved_at.clone());
-        Some(async move {
-            match target.save(&file, number, &dir).await {
-                Ok(snapshot) => {
-                    saved_at.store(snapshot.position, Ordering::Relaxed);
-                    tracing::info!(partition = number, snapshot.position, "stored a snapshot");
-                }
-                Err(error) => {
-                    tracing::error!(partition = number, error = chain(&error), "no snapshot");
-                }
-            }
-        })
-    }
-
-    /// Gives a partition up: its last snapshot is made on the side, then its file is closed.
-    fn leave(&mut self, partition: Partition) {
-        let number = partition.number;
-        self.ready.set(&part(number), None);
-        let before = self.saving.remove(&number);
-        let unsaved = partition.is_unsaved().unwrap_or(true);
-        let Some(last) = self.save(&partition) else { return };
-        let leaving = async move {
-            if let Some(before) = before {
-                let _ = before.await; // it has told what went wrong
-            }
-            if unsaved {
-                last.await;
-            }
-            drop(partition); // and with it the lock of its file
-        };
-        self.saving.insert(number, tokio::spawn(leaving));
-    }
-
-    /// Waits for the end of a partition's snapshot.
-    async fn saved(&mut self, number: u32) {
-        if let Some(saving) = self.saving.remove(&number) {
-            let _ = saving.await; // it has told what went wrong
-        }
-    }
-
+    /// Gives everything up, each partition with its last snapshot.
     async fn leave_all(&mut self) {
         for (_, owned) in std::mem::take(&mut self.open) {
-            self.leave(owned.partition);
+            self.saving.leave(owned.partition);
         }
-        for (_, saving) in std::mem::take(&mut self.saving) {
-            let _ = saving.await; // it has told what went wrong
-        }
+        self.saving.all_closed().await;
     }
 
     fn is_retry_due(&self) -> bool {
@@ -389,10 +339,9 @@ impl<B: Bus> Stage<B> {
 
     /// When there is something to do although no record comes.
     fn next_wake(&self, unpublished: bool) -> Instant {
-        let saves = self.open.values().map(|owned| owned.save_at);
-        let again = unpublished.then(|| Instant::now() + PUBLISH_AGAIN);
-        let far = Instant::now() + Duration::from_secs(3600);
-        saves.chain(self.held.values().copied()).chain(again).fold(far, Instant::min)
+        let again = if unpublished { PUBLISH_AGAIN } else { LOOK };
+        let held = self.held.values().copied();
+        held.fold(Instant::now() + again, Instant::min)
     }
 }
 

@@ -13,6 +13,7 @@ mod partition;
 mod readiness;
 mod rule_sets;
 mod rulebook;
+mod saving;
 mod schema;
 pub mod shipped;
 pub mod snapshot;

@@ -1,7 +1,7 @@
 use std::num::NonZero;
 
 use bytes::Bytes;
-use hubwarden_bus::{Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
+use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
 use hubwarden_event::{
     ConnectionId, DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition,
     Watermark,
@@ -10,7 +10,7 @@ use hubwarden_proto as proto;
 use hubwarden_rules::{Engine, Scratch};
 use tokio_util::sync::CancellationToken;
 
-use crate::rule_sets::{ActiveSet, RuleSets};
+use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
 use crate::{Error, Readiness};
 
 /// The name under which the bus knows this stage.
@@ -168,13 +168,14 @@ pub async fn run_match<B: Bus>(
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             batch = reader.next_batch(Limit::default()) => batch?,
+            () = tokio::time::sleep(LOOK) => Batch::default(),
         };
-        if batch.records.is_empty() {
-            continue; // other partitions; nothing is remembered of those that went
-        }
         if rules.has_changed().await? {
             let Some(set) = rules.wait(&stop).await? else { return Ok(()) };
             judging = stage(set);
+        }
+        if batch.records.is_empty() {
+            continue; // perhaps other partitions: nothing is remembered of those that went
         }
         let (outputs, counts) = tokio::task::block_in_place(|| judging.apply(&batch.records));
         let consumed = batch.consumed();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hubwarden_event::Hash;
 use tokio::sync::watch;
 
 /// Why a stage is not ready, as it stands now; clones tell the same.
@@ -10,13 +11,17 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Readiness {
     reasons: Arc<watch::Sender<BTreeMap<String, String>>>,
+    rule_set: Arc<watch::Sender<Option<Hash>>>,
 }
 
 impl Default for Readiness {
     /// A stage that has not begun yet is not ready.
     fn default() -> Self {
         let starting = ("stage".into(), "it is starting".into());
-        Self { reasons: Arc::new(watch::Sender::new(BTreeMap::from([starting]))) }
+        Self {
+            reasons: Arc::new(watch::Sender::new(BTreeMap::from([starting]))),
+            rule_set: Arc::new(watch::Sender::new(None)),
+        }
     }
 }
 
@@ -35,6 +40,15 @@ impl Readiness {
     /// Hears of every change.
     pub fn subscribe(&self) -> watch::Receiver<BTreeMap<String, String>> {
         self.reasons.subscribe()
+    }
+
+    /// Hash of the rule set that the stage judges by; every replica comes to tell the same.
+    pub fn rule_set(&self) -> Option<Hash> {
+        *self.rule_set.borrow()
+    }
+
+    pub(crate) fn judges_by(&self, set: Hash) {
+        self.rule_set.send_replace(Some(set));
     }
 
     /// Notes or clears what stands in the way of one part; the first time it is logged.

@@ -24,8 +24,8 @@ const COMPILED: usize = 8;
 /// The part of a stage that is not ready without a set.
 const RULES: &str = "rules";
 
-/// How often a set that cannot be used is looked at again.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the topic is looked at while nothing else happens.
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 impl Rulebook {
     /// Makes this the active set of the bus, unless it is already.
@@ -230,6 +230,7 @@ impl<B: Bus> ActiveSet<B> {
             match self.read().await {
                 Ok(set) => {
                     self.ready.set(RULES, None);
+                    self.ready.judges_by(set.hash());
                     return Ok(Some(set));
                 }
                 Err(error) if error.is_of_rules() => self.ready.set(RULES, Some(chain(&error))),

@@ -102,6 +102,19 @@ impl Cluster {
         Target::directory(&self.folder.path().join("snapshots")).unwrap()
     }
 
+    /// Runs both stages until they have worked these rounds off.
+    async fn work(&mut self, rounds: std::ops::Range<u64>) {
+        let running = vec![
+            self.matching(&Readiness::default()),
+            self.correlate(Lost::Stop, &Readiness::default()),
+        ];
+        for round in rounds {
+            self.write(events(round)).await;
+        }
+        self.all_drained().await;
+        self.stop(running).await;
+    }
+
     fn correlating(&self, lost: Lost) -> Correlating {
         let day = Duration::from_secs(24 * 3600);
         let target = self.target();
@@ -385,4 +398,94 @@ async fn matches_of_an_earlier_set_are_judged_by_it_even_by_who_came_later() {
     cluster.drained(&[(CORRELATE_STAGE, topic::MATCHES)]).await;
     cluster.stop(running).await;
     assert_eq!(cluster.findings().await.0.len() as u64, ACTORS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_torn_snapshot_is_passed_over_for_the_one_before_it() {
+    let mut cluster = Cluster::new().await;
+    cluster.work(0..1).await;
+    cluster.work(1..2).await;
+    let target = cluster.target();
+    for partition in 0..PARTITIONS {
+        let saved = target.list(partition).await.unwrap();
+        assert_eq!(saved.len(), 2);
+        let newest = cluster.folder.path().join("snapshots").join(&saved[0].name);
+        let bytes = std::fs::read(&newest).unwrap();
+        std::fs::write(&newest, &bytes[..bytes.len() - 9]).unwrap();
+    }
+    std::fs::remove_dir_all(cluster.dir()).unwrap();
+    cluster.work(2..3).await;
+    let (counts, _) = cluster.findings().await;
+    assert_eq!(counts.len() as u64, ACTORS);
+    assert!(counts.values().all(|count| *count == 3), "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_are_stored_while_judging_goes_on_and_only_of_what_is_new() {
+    let mut cluster = Cluster::new().await;
+    cluster.write(events(0)).await;
+    let (bus, stop) = (cluster.bus.clone(), cluster.stop.clone());
+    let mut settings = cluster.correlating(Lost::Stop);
+    settings.snapshots.as_mut().unwrap().every = Duration::from_millis(1);
+    let correlating = tokio::spawn(async move {
+        run_correlate(bus, settings, Readiness::default(), stop, |_| ()).await
+    });
+    let running = vec![cluster.matching(&Readiness::default()), correlating];
+    let target = cluster.target();
+    let deadline = Instant::now() + PATIENCE;
+    for partition in 0..PARTITIONS {
+        while target.list(partition).await.unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "no snapshot of partition {partition}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    cluster.all_drained().await;
+    cluster.stop(running).await;
+    let ends = cluster.bus.ends().await.unwrap();
+    for partition in 0..PARTITIONS {
+        let saved = target.list(partition).await.unwrap();
+        assert_eq!(Some(saved[0].position), ends.get(topic::MATCHES, partition));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_correlators_given_the_same_partitions_find_the_same() {
+    let mut cluster = Cluster::new().await;
+    let mut running = vec![cluster.matching(&Readiness::default())];
+    for node in ["one", "two"] {
+        let settings = Correlating {
+            dir: cluster.folder.path().join(node),
+            ..cluster.correlating(Lost::Stop)
+        };
+        let (bus, stop) = (cluster.bus.clone(), cluster.stop.clone());
+        running.push(tokio::spawn(async move {
+            run_correlate(bus, settings, Readiness::default(), stop, |_| ()).await
+        }));
+    }
+    for round in 0..4 {
+        cluster.write(events(round)).await;
+    }
+    cluster.all_drained().await;
+    cluster.stop(running).await;
+    let (counts, versions) = cluster.findings().await;
+    assert_eq!(counts.len() as u64, ACTORS);
+    assert!(counts.values().all(|count| *count == 4), "{counts:?}");
+    assert!(versions as u64 >= ACTORS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_replica_comes_to_judge_by_the_published_set_also_while_nothing_happens() {
+    let mut cluster = Cluster::new().await;
+    let replicas = [(); 3].map(|()| Readiness::default());
+    let running = vec![
+        cluster.matching(&replicas[0]),
+        cluster.matching(&replicas[1]),
+        cluster.correlate(Lost::Stop, &replicas[2]),
+    ];
+    for note in ["", "with other words"] {
+        book(note, 3).publish(&cluster.bus).await.unwrap();
+        let published = Some(book(note, 3).compile().set.hash());
+        until("all tell one hash", || replicas.iter().all(|one| one.rule_set() == published)).await;
+    }
+    cluster.stop(running).await;
 }
