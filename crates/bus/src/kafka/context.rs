@@ -153,7 +153,7 @@ impl ReaderContext {
         &self,
         consumer: &BaseConsumer<Self>,
         gained: &[(Topic, u32)],
-    ) -> KafkaResult<BTreeMap<(Topic, u32), u64>> {
+    ) -> KafkaResult<lookup::Offsets> {
         let mut tries = 0;
         let mut starts = loop {
             match lookup::stored(consumer, &self.names, gained, START) {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -18,11 +18,20 @@ use crate::{Delivered, Error, Positions, Topic};
 /// How long an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two tries.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// How long what was written may need before it can be read.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// How long a walk may stand; the transaction of a member that is gone may have to end first.
 const WALK: Duration = Duration::from_secs(40);
 
 /// How many events of the client are heard at once.
 const EVENTS: usize = 64;
+
+/// A place on each of some partitions.
+pub(super) type Offsets = BTreeMap<(Topic, u32), u64>;
 
 /// Which end of a partition is asked for.
 #[derive(Clone, Copy)]
@@ -42,19 +51,51 @@ pub(super) fn client(
     if let Some(group) = group {
         config.set("group.id", group);
     }
+    create(&config)
+}
+
+/// A client that also sees what may still be taken back.
+pub(super) fn client_of_written(settings: &Settings) -> Result<BaseConsumer<AskContext>, Error> {
+    let mut config = settings.reading();
+    config.set("isolation.level", "read_uncommitted");
+    create(&config)
+}
+
+fn create(config: &rdkafka::ClientConfig) -> Result<BaseConsumer<AskContext>, Error> {
     config
         .create_with_context(AskContext::default())
         .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })
 }
 
-/// One end of each of these partitions, in one round.
+/// One end of each of these partitions, in one round; again while leaders change.
 pub(super) fn bounds<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     names: &Names,
     of: &[(Topic, u32)],
     which: Which,
     patience: Duration,
-) -> KafkaResult<BTreeMap<(Topic, u32), u64>> {
+) -> KafkaResult<Offsets> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let error = match bounds_once(consumer, names, of, which, patience) {
+            Ok(bounds) => return Ok(bounds),
+            Err(error) => error,
+        };
+        let refused = error.rdkafka_error_code().is_some_and(is_refusal);
+        if refused || Instant::now() + AGAIN > deadline {
+            return Err(error);
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn bounds_once<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    names: &Names,
+    of: &[(Topic, u32)],
+    which: Which,
+    patience: Duration,
+) -> KafkaResult<Offsets> {
     if of.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -63,20 +104,25 @@ pub(super) fn bounds<C: ConsumerContext>(
         Which::End => Offset::End,
     };
     let list = list(names, of.iter().map(|at| (*at, asked)))?;
-    let found = consumer.offsets_for_times(list, patience)?;
-    let mut bounds = BTreeMap::new();
-    for element in found.elements() {
+    let bounds = offsets(names, &consumer.offsets_for_times(list, patience)?)?;
+    match of.iter().all(|at| bounds.contains_key(at)) {
+        true => Ok(bounds),
+        false => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::Partial)),
+    }
+}
+
+/// What an answer says, where it says something.
+fn offsets(names: &Names, answer: &TopicPartitionList) -> KafkaResult<Offsets> {
+    let mut offsets = Offsets::new();
+    for element in answer.elements() {
         element.error()?;
         if let (Some(at), Offset::Offset(offset)) =
             (place(names, element.topic(), element.partition()), element.offset())
         {
-            bounds.insert(at, u64::try_from(offset).unwrap_or(0));
+            offsets.insert(at, u64::try_from(offset).unwrap_or(0));
         }
     }
-    match of.iter().all(|at| bounds.contains_key(at)) {
-        true => Ok(bounds),
-        false => Err(KafkaError::OffsetFetch(rdkafka::error::RDKafkaErrorCode::Partial)),
-    }
+    Ok(offsets)
 }
 
 /// The stored positions of the client's group, for those that have one.
@@ -85,19 +131,9 @@ pub(super) fn stored<C: ConsumerContext>(
     names: &Names,
     of: &[(Topic, u32)],
     patience: Duration,
-) -> KafkaResult<BTreeMap<(Topic, u32), u64>> {
+) -> KafkaResult<Offsets> {
     let list = list(names, of.iter().map(|at| (*at, Offset::Invalid)))?;
-    let found = consumer.committed_offsets(list, patience)?;
-    let mut stored = BTreeMap::new();
-    for element in found.elements() {
-        element.error()?;
-        if let (Some(at), Offset::Offset(offset)) =
-            (place(names, element.topic(), element.partition()), element.offset())
-        {
-            stored.insert(at, u64::try_from(offset).unwrap_or(0));
-        }
-    }
-    Ok(stored)
+    offsets(names, &consumer.committed_offsets(list, patience)?)
 }
 
 /// A list for the client.
@@ -145,6 +181,7 @@ impl Inner {
     fn hear(&self) {
         for _ in 0..EVENTS {
             let _ = self.asking.poll(Duration::ZERO);
+            let _ = self.written.poll(Duration::ZERO);
         }
     }
 
@@ -154,12 +191,29 @@ impl Inner {
     }
 
     /// One past the newest readable record of every partition.
-    pub(super) fn ends(&self) -> Result<Positions, Error> {
+    pub(super) fn all_ends(&self) -> Result<Positions, Error> {
         self.hear();
         let all: Vec<_> =
             crate::topic::ALL.into_iter().flat_map(|topic| self.all_of(topic)).collect();
-        let found = bounds(&self.asking, &self.names, &all, Which::End, PATIENCE);
-        Ok(positions(&found.map_err(|error| self.why("asking for the ends", &error))?))
+        Ok(positions(&self.ends(&all)?))
+    }
+
+    /// One past the newest readable record of these partitions.
+    ///
+    /// A commit is certain a moment before its records can be read, so this waits for everything
+    /// that was written before the call, for as long as an ordinary transaction takes.
+    pub(super) fn ends(&self, of: &[(Topic, u32)]) -> Result<Offsets, Error> {
+        let why = |error: KafkaError| self.why("asking where a topic ends", &error);
+        let written = bounds(&self.written, &self.names, of, Which::End, PATIENCE).map_err(why)?;
+        let deadline = Instant::now() + SETTLED;
+        loop {
+            let ends = bounds(&self.asking, &self.names, of, Which::End, PATIENCE).map_err(why)?;
+            let readable = written.iter().all(|(at, written)| ends.get(at) >= Some(written));
+            if readable || Instant::now() > deadline {
+                return Ok(ends);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Where every stage stands.
@@ -222,10 +276,7 @@ impl Inner {
         let doing = "reading the newest values";
         let all: Vec<_> = self.all_of(topic).collect();
         let why = |error: KafkaError| self.why(doing, &error);
-        let mut config = self.settings.reading();
-        config.set("isolation.level", "read_uncommitted");
-        let written: BaseConsumer = config.create().map_err(why)?;
-        let end = bounds(&written, &self.names, &all, Which::End, PATIENCE).map_err(why)?;
+        let end = bounds(&self.written, &self.names, &all, Which::End, PATIENCE).map_err(why)?;
         let start = bounds(&self.asking, &self.names, &all, Which::Oldest, PATIENCE);
         let mut newest = HashMap::new();
         self.walk(doing, &start.map_err(why)?, &end, |record| {
@@ -242,12 +293,12 @@ impl Inner {
     fn walk(
         &self,
         doing: &'static str,
-        start: &BTreeMap<(Topic, u32), u64>,
-        end: &BTreeMap<(Topic, u32), u64>,
+        start: &Offsets,
+        end: &Offsets,
         mut take: impl FnMut(Delivered) -> bool,
     ) -> Result<(), Error> {
         let open = start.iter().filter(|(at, start)| end.get(at) > Some(start));
-        let mut open: BTreeMap<(Topic, u32), u64> = open.map(|(at, start)| (*at, *start)).collect();
+        let mut open: Offsets = open.map(|(at, start)| (*at, *start)).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -316,7 +367,7 @@ impl Inner {
     }
 }
 
-fn positions(of: &BTreeMap<(Topic, u32), u64>) -> Positions {
+fn positions(of: &Offsets) -> Positions {
     let mut positions = Positions::none();
     for (&(topic, partition), &position) in of {
         positions.set(topic, partition, position);

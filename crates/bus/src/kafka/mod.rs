@@ -49,7 +49,10 @@ pub struct Kafka {
 pub(crate) struct Inner {
     settings: Settings,
     names: Arc<Names>,
+    /// Asks what is committed.
     asking: BaseConsumer<AskContext>,
+    /// Asks what is written, committed or not.
+    written: BaseConsumer<AskContext>,
     entrance: Mutex<Option<Arc<Entrance>>>,
     counts: Arc<Counters>,
     readers: AtomicU64,
@@ -66,10 +69,12 @@ impl Kafka {
         settings.check()?;
         let names = Arc::new(Names::new(&settings.topic_prefix));
         let asking = lookup::client(&settings, None)?;
+        let written = lookup::client_of_written(&settings)?;
         let inner = Arc::new(Inner {
             settings,
             names,
             asking,
+            written,
             entrance: Mutex::default(),
             counts: Arc::default(),
             readers: AtomicU64::new(0),
@@ -173,7 +178,7 @@ impl Bus for Kafka {
     }
 
     async fn ends(&self) -> Result<Positions, Error> {
-        self.ask(Inner::ends).await
+        self.ask(Inner::all_ends).await
     }
 
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {

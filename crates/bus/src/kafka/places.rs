@@ -1,6 +1,5 @@
 //! Where a reader stands: going elsewhere, committing, and knowing how far it is behind.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -9,7 +8,7 @@ use rdkafka::statistics::Statistics;
 
 use super::Lag;
 use super::context::{is_refusal, offset, unavailable};
-use super::lookup::{self, PATIENCE, Which};
+use super::lookup::{self, Offsets, PATIENCE, Which};
 use super::transactions::{Failed, Transactions};
 use super::worker::{Done, Worker};
 use crate::{Error, Positions, Record, Topic};
@@ -17,13 +16,11 @@ use crate::{Error, Positions, Record, Topic};
 /// How long a partition may need before it can be read from elsewhere.
 const SEEK: Duration = Duration::from_secs(20);
 
-type Offsets = BTreeMap<(Topic, u32), u64>;
-
 impl Worker {
     /// One past the newest readable record of what is owned.
     pub(super) fn ends(&self) -> Result<Positions, Error> {
         let owned: Vec<_> = self.owned.keys().copied().collect();
-        let ends = self.bounds(&owned, Which::End)?;
+        let ends = self.inner.ends(&owned)?;
         let mut positions = Positions::none();
         for ((topic, partition), end) in ends {
             positions.set(topic, partition, end);
@@ -31,9 +28,10 @@ impl Worker {
         Ok(positions)
     }
 
-    fn bounds(&self, of: &[(Topic, u32)], which: Which) -> Result<Offsets, Error> {
-        let found = lookup::bounds(&self.consumer, &self.inner.names, of, which, PATIENCE);
-        found.map_err(|error| self.inner.why("asking where a topic begins and ends", &error))
+    fn oldest(&self, of: &[(Topic, u32)]) -> Result<Offsets, Error> {
+        let (names, which) = (&self.inner.names, Which::Oldest);
+        let found = lookup::bounds(&self.consumer, names, of, which, PATIENCE);
+        found.map_err(|error| self.inner.why("asking where a topic begins", &error))
     }
 
     /// Reads on from where the stage says.
@@ -48,8 +46,8 @@ impl Worker {
 
     /// Refuses positions that are not, or no longer, on the bus.
     fn check(&self, places: &[(Topic, u32)], at: &Offsets) -> Result<(), Error> {
-        let oldest = self.bounds(places, Which::Oldest)?;
-        let ends = self.bounds(places, Which::End)?;
+        let oldest = self.oldest(places)?;
+        let ends = self.inner.ends(places)?;
         for (place @ (topic, _), &position) in at {
             let (oldest, end) = (oldest[place], ends[place]);
             if position > end {
@@ -113,7 +111,7 @@ impl Worker {
                 return Err(Error::Reassigned { reason });
             };
             if place.next.is_none_or(|next| position > next) {
-                let end = self.bounds(&[at], Which::End)?[&at];
+                let end = self.inner.ends(&[at])?[&at];
                 if position > end {
                     return Err(Error::Ahead { topic, position, end });
                 }
