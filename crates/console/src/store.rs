@@ -1,10 +1,6 @@
 //! The findings store: what it keeps and what it can be asked.
 
-mod schema;
-mod select;
 mod sqlite;
-mod tally;
-mod workers;
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,13 +1,18 @@
+mod schema;
+mod select;
+mod tally;
+mod workers;
+
 use std::path::{Path, PathBuf};
 
 use hubwarden_bus::{Positions, Topic};
 use hubwarden_event::{Finding, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::workers::Workers;
+use self::workers::Workers;
 use super::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, Page, RuleCount, SeverityCounts,
-    concept_of, schema, select, tally,
+    concept_of,
 };
 use crate::Error;
 

@@ -1,6 +1,7 @@
 //! One contract for every findings store, run on SQLite.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../samples/mod.rs"]
 mod samples;
 
 use hubwarden_bus::{Positions, topic};

@@ -1,8 +1,8 @@
 use hubwarden_event::{Finding, Severity, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{DayCount, EntityCount, RuleCount, SeverityCounts, concept_of};
 use crate::Error;
+use crate::store::{DayCount, EntityCount, RuleCount, SeverityCounts, concept_of};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 

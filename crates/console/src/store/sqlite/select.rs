@@ -2,8 +2,8 @@ use hubwarden_event::{Finding, FindingId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::{FindingQuery, MAX_PAGE, Order, Page, PageToken, concept_of};
 use crate::Error;
+use crate::store::{FindingQuery, MAX_PAGE, Order, Page, PageToken, concept_of};
 
 /// Named in an error at most so many.
 const CANDIDATES: usize = 8;
@@ -177,7 +177,7 @@ mod tests {
     use hubwarden_event::{Severity, Timestamp};
 
     use super::*;
-    use crate::store::schema;
+    use crate::store::sqlite::schema;
 
     /// Neither reads every finding nor sorts them, so a page costs the same at a million findings.
     #[test]
