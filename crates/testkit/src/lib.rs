@@ -1,4 +1,4 @@
-//! What tests of the whole program need: the binary itself, a home for it, and a server to kill.
+//! What tests of the whole program need: the binary itself, a home for it, and servers to kill.
 //!
 //! A development dependency only. Everything here panics with the reason when it cannot do its work:
 //! it runs inside tests.
@@ -7,10 +7,12 @@
 
 mod binary;
 mod home;
+mod postgres;
 mod server;
 mod waiting;
 
 pub use binary::{hubwarden_bin, workspace};
 pub use home::{Home, Memory, Ran};
+pub use postgres::Postgres;
 pub use server::Server;
 pub use waiting::until;
