@@ -13,6 +13,7 @@ pub mod escape;
 mod filter;
 mod findings;
 pub mod link;
+mod patience;
 mod status;
 mod store;
 pub mod web;
@@ -27,5 +28,6 @@ pub use status::{
 };
 pub use store::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, MAX_PAGE, Order, Page, PageToken,
-    RuleCount, SeverityCounts, SqliteStore, Unreadable, concept_of,
+    PostgresStore, RuleCount, SeverityCounts, SqliteStore, StoreConfig, StoreKind, Unreadable,
+    concept_of,
 };
