@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 use hubwarden_bus::{Batch, Limit, Positions, Sink, Source};
+use hubwarden_event::Finding;
 use hubwarden_service::metrics::{Pace, Step, Transaction};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::patience::patiently;
 use crate::{Error, FindingStore, Intake, Unreadable, metrics};
 
 /// The name under which the bus knows this stage.
@@ -17,17 +19,20 @@ const UNREADABLE_BYTES: usize = 64 << 10;
 /// Moves findings into the store until stopped.
 ///
 /// The store keeps the position in the transaction of the findings and decides where to go on;
-/// what the bus is told afterwards only lets it forget.
+/// what the bus is told afterwards only lets it forget, and where other consoles take over they may
+/// meet findings again, which the store joins. While the store is away or read-only the stage waits.
 ///
 /// # Errors
-/// When the bus or the store fails, or when the bus has forgotten findings that the store has not
-/// seen ([`Error::Missed`]).
+/// When the bus fails, or the store so that waiting does not help, or when the bus has forgotten
+/// findings that the store has not seen ([`Error::Missed`]).
 pub async fn run<B: Source + Sink>(
     mut bus: B,
     store: &dyn FindingStore,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    resume(&mut bus, &store.positions().await?).await?;
+    let kept = patiently("reading positions", &stop, || store.positions()).await?;
+    let Some(kept) = kept else { return Ok(()) };
+    resume(&mut bus, &kept).await?;
     let mut lag = Pace::default();
     loop {
         let batch = tokio::select! {
@@ -47,7 +52,9 @@ pub async fn run<B: Source + Sink>(
             tracing::error!(%topic, position, reason = record.reason, "kept a record that is not a finding aside");
         }
         let storing = metrics::storing();
-        let changed = store.take_in(intake).instrument(cycle.span().clone()).await?;
+        let write = || store.take_in(intake.clone());
+        let writing = patiently("writing findings", &stop, write).instrument(cycle.span().clone());
+        let Some(changed) = writing.await? else { return Ok(()) };
         drop(storing);
         metrics::stored(&severities);
         tracing::debug!(records = batch.records.len(), changed, "took findings in");
@@ -61,17 +68,20 @@ pub async fn run<B: Source + Sink>(
     }
 }
 
+/// Ids of findings are 28 characters long; what is much longer is none.
+const LONGEST_ID: usize = 64;
+
 /// What a batch brings.
 pub fn read(batch: &Batch) -> Intake {
     let mut intake = Intake { consumed: batch.consumed(), ..Intake::default() };
     for record in &batch.records {
-        match hubwarden_proto::decode_finding(record.body.clone()) {
+        match finding(record.body.clone()) {
             Ok(finding) => intake.findings.push(finding),
-            Err(error) => intake.unreadable.push(Unreadable {
+            Err(reason) => intake.unreadable.push(Unreadable {
                 topic: record.topic,
                 partition: record.partition,
                 position: record.position,
-                reason: error.to_string(),
+                reason,
                 // A copy, so that a small part does not hold the whole.
                 body: Bytes::copy_from_slice(
                     &record.body[..record.body.len().min(UNREADABLE_BYTES)],
@@ -80,6 +90,17 @@ pub fn read(batch: &Batch) -> Intake {
         }
     }
     intake
+}
+
+/// The finding in a record, or why it is none.
+fn finding(body: Bytes) -> Result<Finding, String> {
+    let finding = hubwarden_proto::decode_finding(body).map_err(|error| error.to_string())?;
+    let id = finding.id.as_str();
+    if id.is_empty() || id.len() > LONGEST_ID || !id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let shown: String = id.chars().take(LONGEST_ID).collect();
+        return Err(format!("`{}` is not the id of a finding", shown.escape_default()));
+    }
+    Ok(finding)
 }
 
 /// Goes to where the store stands; a fresh store begins with the oldest finding that is kept.
