@@ -9,6 +9,7 @@
 mod error;
 mod journal;
 mod memory;
+mod partition;
 mod patient;
 mod port;
 mod positions;
@@ -20,6 +21,7 @@ pub use journal::{
     Repaired, Status,
 };
 pub use memory::{Memory, MemoryReader, MemoryWriter};
+pub use partition::partition_of;
 pub use patient::commit_when_room;
 pub use port::{Batch, Bus, Delivered, Limit, MAX_BODY, MAX_LABELS, Record, Sink, Source};
 pub use positions::Positions;

@@ -62,6 +62,12 @@ impl Topic {
         *self == ENTITIES || *self == CURSORS || *self == RULES
     }
 
+    /// How many partitions it has on a bus that gives topics so many: all, except that rule sets
+    /// have one.
+    pub(crate) fn partitions(&self, of_others: u32) -> u32 {
+        if *self == RULES { 1 } else { of_others }
+    }
+
     /// The topic of that name.
     pub fn by_name(name: &str) -> Option<Topic> {
         ALL.into_iter().find(|topic| topic.name() == name)

@@ -78,9 +78,9 @@ pub async fn run_correlate<B: Bus>(
     mut told: impl FnMut(CorrelateCounts),
 ) -> Result<(), Error> {
     let mut reader = bus.reader(CORRELATE_STAGE, &[topic::MATCHES])?;
-    let mut stage = Stage::open(bus, file, lateness_ms)?;
+    let mut stage = Stage::open(bus, file, lateness_ms).await?;
     if let Some(position) = stage.state.position()? {
-        reader.read_from(&Positions::of(topic::MATCHES, 0, position))?;
+        reader.read_from(&Positions::of(topic::MATCHES, 0, position)).await?;
     }
     loop {
         let records = stage.outbox()?;
@@ -111,8 +111,8 @@ struct Stage<B> {
 }
 
 impl<B: Bus> Stage<B> {
-    fn open(bus: B, file: &Path, lateness_ms: i64) -> Result<Self, Error> {
-        let rules = active(&bus)?;
+    async fn open(bus: B, file: &Path, lateness_ms: i64) -> Result<Self, Error> {
+        let rules = active(&bus).await?;
         let options = Options { lateness_ms, ..Options::default() };
         Ok(Self { bus, correlator: Correlator::new(rules, options), state: State::open(file)? })
     }
@@ -160,7 +160,8 @@ impl<B: Bus> Stage<B> {
                 Outcome::Applied => return Ok(()),
                 Outcome::Missing(keys) => keys.iter().try_for_each(|key| self.load(key))?,
                 Outcome::UnknownRule(rule) => {
-                    let rules = active(&self.bus)?;
+                    // Batches are worked on where blocking is allowed.
+                    let rules = tokio::runtime::Handle::current().block_on(active(&self.bus))?;
                     match rules.get(&rule) {
                         Some(_) => self.correlator.replace_rules(rules),
                         None => self.correlator.retire_rule(rule),
@@ -176,7 +177,7 @@ impl<B: Bus> Stage<B> {
     }
 }
 
-fn active<B: Bus>(bus: &B) -> Result<Arc<RuleSet>, Error> {
-    let book = Rulebook::active(bus)?.ok_or(Error::NoRuleSet)?;
+async fn active<B: Bus>(bus: &B) -> Result<Arc<RuleSet>, Error> {
+    let book = Rulebook::active(bus).await?.ok_or(Error::NoRuleSet)?;
     Ok(Arc::new(book.compile().set))
 }

@@ -140,7 +140,7 @@ pub async fn run_match<B: Bus>(
     mut told: impl FnMut(MatchCounts),
 ) -> Result<(), Error> {
     let mut reader = bus.reader(MATCH_STAGE, &[topic::EVENTS, topic::RULES])?;
-    let mut stage = active(&bus, threads)?;
+    let mut stage = active(&bus, threads).await?;
     loop {
         let batch: Batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -150,7 +150,7 @@ pub async fn run_match<B: Bus>(
         let mut counts = MatchCounts::default();
         for part in batch.records.chunk_by(|a, b| a.topic == b.topic) {
             if part[0].topic == topic::RULES {
-                stage = active(&bus, threads)?;
+                stage = active(&bus, threads).await?;
                 continue;
             }
             let (records, part) = tokio::task::block_in_place(|| stage.apply(part));
@@ -168,7 +168,7 @@ pub async fn run_match<B: Bus>(
     }
 }
 
-fn active<B: Bus>(bus: &B, threads: NonZero<usize>) -> Result<MatchStage, Error> {
-    let book = Rulebook::active(bus)?.ok_or(Error::NoRuleSet)?;
+async fn active<B: Bus>(bus: &B, threads: NonZero<usize>) -> Result<MatchStage, Error> {
+    let book = Rulebook::active(bus).await?.ok_or(Error::NoRuleSet)?;
     Ok(MatchStage::new(Engine::new(Arc::new(book.compile().set)), threads))
 }

@@ -87,7 +87,7 @@ impl Rulebook {
     /// # Errors
     /// When the bus cannot be read or does not take it.
     pub async fn publish<B: Bus>(&self, bus: &B) -> Result<(), Error> {
-        let newest = bus.newest(topic::RULES)?;
+        let newest = bus.newest(topic::RULES).await?;
         let mut set = v1::RuleSet::default();
         let mut records = Vec::new();
         for file in &self.files {
@@ -113,8 +113,8 @@ impl Rulebook {
     ///
     /// # Errors
     /// When it cannot be read, or names a file or list that is not there.
-    pub fn active<B: Bus>(bus: &B) -> Result<Option<Self>, Error> {
-        let newest = bus.newest(topic::RULES)?;
+    pub async fn active<B: Bus>(bus: &B) -> Result<Option<Self>, Error> {
+        let newest = bus.newest(topic::RULES).await?;
         let mut bodies = BTreeMap::new();
         for record in &newest {
             let body =

@@ -140,15 +140,7 @@ impl Pipeline {
 
     /// Records that each stage has not consumed yet, in the order of the line.
     pub fn lags(&self) -> Vec<(&'static str, u64)> {
-        // In this order: what a stage wrote before its position is within the ends that are read after it.
-        let stages = self.journal.stage_positions();
-        let ends = self.journal.ends();
-        let lag = |(name, topic): (&'static str, Topic)| {
-            let at = stages.iter().find(|(stage, _)| stage == name);
-            let at = at.and_then(|(_, positions)| positions.get(topic, 0)).unwrap_or(0);
-            (name, ends.get(topic, 0).unwrap_or(0).saturating_sub(at))
-        };
-        LINE.map(lag).into()
+        LINE.map(|(name, topic)| (name, self.journal.backlog(name, topic))).into()
     }
 
     /// Waits until every stage has consumed everything that is on the bus.
@@ -192,7 +184,9 @@ pub(crate) fn findings_file(data_dir: &Path) -> PathBuf {
 /// Fetches what GitHub sent from the topic `raw`, while it is kept.
 pub(crate) fn raw_bytes(journal: Journal) -> RawBytes {
     Arc::new(move |position| {
-        let delivered = journal.read_at(topic::RAW, position.offset).ok()??;
+        // It is called where blocking is allowed.
+        let read = journal.read_at(topic::RAW, position.partition, position.offset);
+        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
         match hubwarden_proto::decode_raw(delivered.body).ok()? {
             RawBody::Record(record) => Some(record.payload),
             _ => None,

@@ -115,19 +115,20 @@ mod tests {
     async fn drain(bus: &Memory) -> Counts {
         let stop = CancellationToken::new();
         let stage = NormalizerStage::new(Networks::default(), NonZero::<usize>::MIN);
-        let end = bus.ends().get(RAW, 0).unwrap();
-        let (done, watched) = (stop.clone(), bus.clone());
+        let end = bus.ends().await.unwrap().get(RAW, 0);
         let mut total = Counts::default();
-        run(bus.clone(), stage, stop, |counts| {
-            total.merge(counts);
-            let stages = watched.stage_positions();
-            let mine = stages.iter().find(|(name, _)| name == STAGE);
-            if mine.is_some_and(|(_, at)| at.get(RAW, 0) == Some(end)) {
-                done.cancel();
+        let running = run(bus.clone(), stage, stop.clone(), |counts| total.merge(counts));
+        let watching = async {
+            loop {
+                let stages = bus.stage_positions().await.unwrap();
+                let mine = stages.iter().find(|(name, _)| name == STAGE);
+                if mine.is_some_and(|(_, at)| at.get(RAW, 0) == end) {
+                    return stop.cancel();
+                }
+                tokio::task::yield_now().await;
             }
-        })
-        .await
-        .unwrap();
+        };
+        tokio::join!(running, watching).0.unwrap();
         total
     }
 

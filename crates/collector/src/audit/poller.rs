@@ -90,7 +90,7 @@ impl Poller {
     ) -> Result<(), Error> {
         let now = (self.clock)();
         let id = self.connection.connection_id();
-        let stored = stored(&bus.newest(topic::CURSORS)?, &id)?;
+        let stored = stored(&bus.newest(topic::CURSORS).await?, &id)?;
         let fresh = stored.is_none();
         let poll = self.connection.poll.clone();
         let lead = i64::try_from(self.lead.as_millis()).unwrap_or(i64::MAX);

@@ -108,7 +108,7 @@ async fn run(fake: &Fake, bus: &Memory, poll: Poll, time: Duration) -> super::St
 async fn bodies(bus: &Memory) -> Vec<RawBody> {
     let mut reader = bus.reader("test", &[topic::RAW]).unwrap();
     let mut bodies = Vec::new();
-    while reader.positions() != reader.ends() {
+    while reader.positions() != reader.ends().await.unwrap() {
         let batch = reader.next_batch(hubwarden_bus::Limit::default()).await.unwrap();
         bodies.extend(batch.records.into_iter().map(|record| decode_raw(record.body).unwrap()));
     }
@@ -242,7 +242,7 @@ async fn after_a_kill_it_asks_for_the_page_that_comes_next() {
     for (number, url) in asked.iter().enumerate().skip(1) {
         assert!(url.as_str().ends_with(&format!("page={}", number + 1)), "{asked:?}");
     }
-    let kept = bus.newest(topic::CURSORS).unwrap();
+    let kept = bus.newest(topic::CURSORS).await.unwrap();
     assert_eq!(kept.len(), 1);
     let records = bodies(&bus).await;
     let records = records.iter().filter(|body| matches!(body, RawBody::Record(_))).count();

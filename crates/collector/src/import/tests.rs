@@ -120,7 +120,7 @@ async fn a_missing_file_appends_nothing_and_a_stop_appends_no_end() {
     stop.cancel();
     let error = super::import(vec![input], &import, &mut to, |_| (), &stop).await.unwrap_err();
     assert!(matches!(error, Error::Stopped));
-    assert_eq!(bus.ends().get(topic::RAW, 0).unwrap_or_default(), 0);
+    assert_eq!(bus.ends().await.unwrap().get(topic::RAW, 0).unwrap_or_default(), 0);
 }
 
 async fn server(bus: Memory) -> tonic::transport::Channel {
@@ -140,7 +140,7 @@ async fn a_server_acknowledges_what_is_durable() {
     let stop = CancellationToken::new();
     let mut durable = true;
     let told = |advance: &Advance| {
-        durable &= bus.ends().get(topic::RAW, 0) >= Some(advance.records);
+        durable &= ready(bus.ends()).unwrap().get(topic::RAW, 0) >= Some(advance.records);
     };
     let end = super::import(vec![input.clone()], &import, &mut to, told, &stop).await.unwrap();
     assert_eq!(end.records, 5_001);
@@ -168,5 +168,14 @@ async fn a_server_refuses_time_and_other_runs() {
         let error = to.append(vec![body]).await.unwrap_err();
         let Error::Ingest(status) = error else { panic!("{error}") };
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    }
+}
+
+/// What a future gives that never waits.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("the memory bus does not wait here"),
     }
 }
