@@ -1,7 +1,7 @@
 //! The stage that moves findings from the bus into the store.
 
 use bytes::Bytes;
-use hubwarden_bus::{Batch, Limit, Positions, Sink, Source};
+use hubwarden_bus::{Batch, Limit, Positions, Sink, Source, commit_when_room};
 use hubwarden_event::Finding;
 use hubwarden_service::metrics::{Pace, Step, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -18,21 +18,23 @@ const UNREADABLE_BYTES: usize = 64 << 10;
 
 /// Moves findings into the store until stopped.
 ///
-/// The store keeps the position in the transaction of the findings and decides where to go on;
-/// what the bus is told afterwards only lets it forget, and where other consoles take over they may
-/// meet findings again, which the store joins. While the store is away or read-only the stage waits.
+/// The store keeps the position in the transaction of the findings and decides where to go on, for
+/// each partition whenever it may have come from another console; the reader is best one that keeps
+/// no position itself. What the bus is told, always after the store has the findings, only lets it
+/// forget and shows the lag. So a finding may come again and is never passed over, and the store
+/// joins what comes again. While the store is away or read-only the stage waits.
 ///
 /// # Errors
-/// When the bus fails, or the store so that waiting does not help, or when the bus has forgotten
+/// When the bus or the store fails so that waiting does not help, or when the bus has forgotten
 /// findings that the store has not seen ([`Error::Missed`]).
 pub async fn run<B: Source + Sink>(
     mut bus: B,
     store: &dyn FindingStore,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let kept = patiently("reading positions", &stop, || store.positions()).await?;
-    let Some(kept) = kept else { return Ok(()) };
-    resume(&mut bus, &kept).await?;
+    if !stand(&mut bus, store, &stop).await? {
+        return Ok(());
+    }
     let mut lag = Pace::default();
     loop {
         let batch = tokio::select! {
@@ -41,6 +43,10 @@ pub async fn run<B: Source + Sink>(
         };
         if batch.records.is_empty() {
             metrics::assigned(&bus);
+            // Partitions may have come; another console has written what it read of them.
+            if !stand(&mut bus, store, &stop).await? {
+                return Ok(());
+            }
             continue;
         }
         let cycle = metrics::cycle(&batch);
@@ -59,13 +65,54 @@ pub async fn run<B: Source + Sink>(
         metrics::stored(&severities);
         tracing::debug!(records = batch.records.len(), changed, "took findings in");
         let committing = cycle.time(Step::Commit);
-        bus.commit(Vec::new(), &consumed).await?;
+        let told = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            told = commit_when_room(&mut bus, Vec::new(), &consumed) => told,
+        };
         drop(committing);
-        cycle.ended(Transaction::Committed);
+        match told {
+            Err(hubwarden_bus::Error::Reassigned { reason }) => {
+                cycle.ended(Transaction::Aborted);
+                tracing::info!(reason, "partitions went to another console");
+                if !stand(&mut bus, store, &stop).await? {
+                    return Ok(());
+                }
+            }
+            told => {
+                told?;
+                cycle.ended(Transaction::Committed);
+            }
+        }
         if lag.is_due() {
             metrics::lag(&bus).await;
         }
     }
+}
+
+/// Goes to where the store stands in every partition that the reader owns; false when stopped.
+///
+/// A store that knows nothing of a partition begins with the oldest finding that is kept.
+async fn stand<B: Source>(
+    bus: &mut B,
+    store: &dyn FindingStore,
+    stop: &CancellationToken,
+) -> Result<bool, Error> {
+    let kept = patiently("reading positions", stop, || store.positions()).await?;
+    let Some(kept) = kept else { return Ok(false) };
+    for (topic, partition) in bus.assignment() {
+        let known = kept.get(topic, partition);
+        match bus.read_from(&Positions::of(topic, partition, known.unwrap_or(0))).await {
+            Ok(()) => {}
+            Err(hubwarden_bus::Error::Gone { topic, position, oldest }) => {
+                if known.is_some() {
+                    return Err(Error::Missed { topic, position, oldest });
+                }
+                bus.read_from(&Positions::of(topic, partition, oldest)).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(true)
 }
 
 /// Ids of findings are 28 characters long; what is much longer is none.
@@ -101,22 +148,4 @@ fn finding(body: Bytes) -> Result<Finding, String> {
         return Err(format!("`{}` is not the id of a finding", shown.escape_default()));
     }
     Ok(finding)
-}
-
-/// Goes to where the store stands; a fresh store begins with the oldest finding that is kept.
-async fn resume<B: Source>(bus: &mut B, kept: &Positions) -> Result<(), Error> {
-    for (topic, partition, _) in bus.positions().iter() {
-        let known = kept.get(topic, partition);
-        match bus.read_from(&Positions::of(topic, partition, known.unwrap_or(0))).await {
-            Ok(()) => {}
-            Err(hubwarden_bus::Error::Gone { topic, position, oldest }) => {
-                if known.is_some() {
-                    return Err(Error::Missed { topic, position, oldest });
-                }
-                bus.read_from(&Positions::of(topic, partition, oldest)).await?;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod grpc;
 mod health;
 mod log;
 pub mod metrics;
+pub mod process;
 mod nearest;
 mod retry;
 mod secret;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::port::{MAX_BODY, MAX_LABELS};
 use crate::{Error, Topic, topic};
@@ -20,7 +20,7 @@ pub(super) const TRANSACTION: Duration = Duration::from_secs(10);
 ///
 /// `P` is how the configuration says a password; [`resolve`](Settings::resolve) turns it into the
 /// password itself.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, bound(deserialize = "P: Deserialize<'de>"))]
 pub struct Settings<P = SecretString> {
     /// Some of the brokers, each `host:port`; the rest is learned from them.
@@ -42,7 +42,7 @@ pub struct Settings<P = SecretString> {
 }
 
 /// Files for TLS, in PEM.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tls {
     /// Certificates to trust; those of the system when absent.
@@ -54,7 +54,7 @@ pub struct Tls {
 }
 
 /// How to sign in.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl<P = SecretString> {
     /// How the password is proved.
@@ -66,7 +66,7 @@ pub struct Sasl<P = SecretString> {
 }
 
 /// How a password is proved to a broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mechanism {
     /// It is sent; only sensible with TLS.

@@ -4,26 +4,7 @@ use hubwarden_bus::{Positions, topic};
 use hubwarden_console::{Error, FindingQuery, FindingStore, Intake, Order, Page, Unreadable};
 use hubwarden_event::{EntityRef, Finding, FindingId, RunId, Severity};
 
-use crate::{DAY, NOW, all, everything, samples, version};
-
-/// A sort of store, and places for it.
-pub(crate) trait Sort {
-    type Store: FindingStore;
-
-    fn new() -> Self;
-
-    /// A place where no store has been yet.
-    fn fresh_place(&self) -> String;
-
-    async fn open(&self, place: &str) -> Result<Self::Store, Error>;
-
-    /// Marks the store as one of a later release.
-    fn make_later(&self, place: &str);
-
-    async fn fresh(&self) -> Self::Store {
-        self.open(&self.fresh_place()).await.unwrap()
-    }
-}
+use crate::{DAY, NOW, Sort, all, everything, samples, version};
 
 fn ids(page: &Page) -> Vec<&str> {
     page.findings.iter().map(|finding| finding.id.as_str()).collect()

@@ -9,11 +9,30 @@ mod samples;
 mod sqlite;
 mod together;
 
-use hubwarden_console::{FindingQuery, FindingStore};
+use hubwarden_console::{Error, FindingQuery, FindingStore};
 use hubwarden_event::{Finding, Severity, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_millis(1_741_611_463_961);
 const DAY: i64 = 86_400_000;
+
+/// A sort of store, and places for it.
+trait Sort {
+    type Store: FindingStore;
+
+    fn new() -> Self;
+
+    /// A place where no store has been yet.
+    fn fresh_place(&self) -> String;
+
+    async fn open(&self, place: &str) -> Result<Self::Store, Error>;
+
+    /// Marks the store as one of a later release.
+    fn make_later(&self, place: &str);
+
+    async fn fresh(&self) -> Self::Store {
+        self.open(&self.fresh_place()).await.unwrap()
+    }
+}
 
 fn all() -> FindingQuery {
     FindingQuery { limit: 500, ..FindingQuery::default() }
@@ -53,7 +72,7 @@ macro_rules! contract {
     };
     (@one $module:ident $sort:ty; ($($name:ident),+ $(,)?)) => {
         mod $module {
-            use crate::contract::{self, Sort};
+            use crate::{Sort, contract};
             $(
                 #[tokio::test]
                 async fn $name() {

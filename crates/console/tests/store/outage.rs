@@ -3,13 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use hubwarden_bus::{Bus, Memory, Positions, Record, Sink, topic};
 use hubwarden_console::consume::{STAGE, run};
-use hubwarden_console::{Error, FindingQuery, FindingStore, PostgresStore, StoreConfig, StoreKind};
+use hubwarden_console::web::{ConsoleState, router};
+use hubwarden_console::{
+    Access, Error, FindingApi, FindingQuery, FindingStore, Findings, PostgresStore, StoreConfig,
+    StoreKind,
+};
 use hubwarden_event::Finding;
+use hubwarden_proto::v1::finding_service_server::FindingService;
 use hubwarden_service::SecretRef;
-use hubwarden_testkit::{Postgres, until};
+use hubwarden_testkit::Postgres;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::postgres::{connect, name};
 use crate::{NOW, samples};
@@ -44,19 +52,20 @@ impl Stage {
     }
 
     /// What the bus has been told: it may forget everything before.
-    fn told(&self) -> u64 {
-        let stages = tokio::runtime::Handle::current().block_on(self.bus.stage_positions()).unwrap();
+    async fn told(&self) -> u64 {
+        let stages = self.bus.stage_positions().await.unwrap();
         let mine = stages.iter().find(|(name, _)| name == STAGE);
         mine.and_then(|(_, positions)| positions.get(topic::FINDINGS, 0)).unwrap_or(0)
     }
 
     async fn until_told(&self, position: u64) {
-        tokio::task::block_in_place(|| {
-            until("the stage's progress", PATIENCE, || {
+        let progress = async {
+            while self.told().await != position {
                 assert!(!self.running.is_finished(), "the stage ended");
-                (self.told() == position).then_some(())
-            });
-        });
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, progress).await.unwrap();
     }
 
     async fn total(&self) -> u64 {
@@ -68,6 +77,26 @@ fn is_away(error: &Error) -> bool {
     let text = error.to_string();
     let named = text.contains("cannot be used now; findings wait on the bus until it can");
     matches!(error, Error::Away { .. }) && error.is_retryable() && named
+}
+
+/// Whoever asks the console meanwhile is told to come back, not that it is broken.
+async fn says_so(store: Arc<PostgresStore>) {
+    let state = ConsoleState {
+        findings: Findings::new(store, Arc::new(samples::raw)),
+        status: Arc::new(|| samples::status(NOW)),
+        access: Arc::new(Access::with_api_token("token".into())),
+        public_hosts: Arc::new([]),
+        clock: || NOW,
+    };
+    for path in ["/findings", "/api/v1/findings", "/healthz"] {
+        let request = Request::builder().uri(path).header("host", "localhost");
+        let request = request.header("authorization", "Bearer token").body(Body::empty()).unwrap();
+        let response = router(state.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
+    let api = FindingApi::new(state.findings);
+    let status = api.list_findings(tonic::Request::new(Default::default())).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
 }
 
 /// Also after a crash of a server that is set to forget the latest commits in one.
@@ -84,7 +113,8 @@ async fn the_stage_waits_while_the_database_is_away() {
         stage.publish(&findings[done..done + 10]).await;
         let error = stage.store.positions().await.unwrap_err();
         assert!(is_away(&error), "{error:?}");
-        assert_eq!(stage.told(), done as u64, "nothing is told before it is stored");
+        says_so(stage.store.clone()).await;
+        assert_eq!(stage.told().await, done as u64, "nothing is told before it is stored");
         assert!(!stage.running.is_finished());
         server.start_again();
         assert_eq!(server.sql("postgres", "SHOW synchronous_commit"), "off");
@@ -127,7 +157,7 @@ async fn the_stage_waits_while_the_database_is_read_only() {
     stage.publish(&findings[10..]).await;
     assert_eq!(stage.total().await, 10, "questions are answered meanwhile");
     drop(connect(&url).await.expect("a console that starts now answers questions too"));
-    assert_eq!(stage.told(), 10);
+    assert_eq!(stage.told().await, 10);
     switch("off");
     stage.until_told(20).await;
     assert_eq!(stage.total().await, 20);

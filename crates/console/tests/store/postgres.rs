@@ -5,8 +5,7 @@ use hubwarden_service::SecretRef;
 use hubwarden_testkit::Postgres;
 use tokio_util::sync::CancellationToken;
 
-use crate::contract::Sort;
-use crate::{NOW, all, everything, samples};
+use crate::{NOW, Sort, all, everything, samples};
 
 pub(crate) struct Postgresql;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use hubwarden_console::{Error, SqliteStore};
 use tempfile::TempDir;
 
-use crate::contract::Sort;
+use crate::Sort;
 
 pub(crate) struct Sqlite {
     folder: TempDir,

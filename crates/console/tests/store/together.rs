@@ -118,7 +118,11 @@ async fn until_waiting(url: &str, sessions: u32) {
 
 fn write(store: &Arc<PostgresStore>, matches: usize) -> tokio::task::JoinHandle<usize> {
     let store = store.clone();
-    let findings = vec![version(matches), samples::finding(matches, NOW)];
+    let mut findings = vec![version(matches), samples::finding(matches, NOW)];
+    if matches == 2 {
+        // Each of the two that meet knows something that the other does not.
+        findings[0].severity = Severity::Critical;
+    }
     tokio::spawn(
         async move { store.take_in(Intake { findings, ..Intake::default() }).await.unwrap() },
     )
@@ -142,6 +146,7 @@ async fn writers_that_meet_at_one_finding_both_count() {
     }
     let kept = stores[0].get(version(1).id.to_string()).await.unwrap();
     assert_eq!((kept.count, kept.evidence.len(), kept.revision), (4, 4, 4));
+    assert_eq!(kept.severity, Severity::Critical);
     assert_eq!(stores[1].severity_counts().await.unwrap().total(), 4);
 }
 
