@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod config;
 mod error;
 mod journal;
 pub mod kafka;
@@ -16,6 +17,7 @@ mod port;
 mod positions;
 pub mod topic;
 
+pub use config::BusConfig;
 pub use error::Error;
 pub use journal::{
     Clock, Damage, File, Files, Journal, JournalReader, JournalWriter, Lag, Options, Repair,

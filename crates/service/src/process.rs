@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Loaded};
 use crate::trace::{System, set_system};
 use crate::{
-    GrpcConfig, Health, HealthConfig, LogConfig, TaskError, TaskResult, TelemetryConfig,
+    GrpcConfig, Health, HealthConfig, Invalid, LogConfig, TaskError, TaskResult, TelemetryConfig,
     TokensConfig, Validate, grpc, signalled, supervise, telemetry, tls,
 };
 
@@ -45,6 +45,20 @@ pub struct Sections<'a> {
     pub tokens: &'a TokensConfig,
     /// How long tasks may take to stop, in seconds.
     pub grace_s: u64,
+}
+
+impl Validate for Sections<'_> {
+    fn validate(&self) -> Result<(), Invalid> {
+        self.grpc.validate()?;
+        self.health.validate()?;
+        self.telemetry.validate()?;
+        self.log.validate()?;
+        self.tokens.validate()?;
+        if self.grace_s == 0 {
+            return Err(Invalid::new("grace_s", "must be at least 1"));
+        }
+        Ok(())
+    }
 }
 
 /// The configuration of one service.
