@@ -34,8 +34,8 @@ pub use self::lag::{Counts, Lag};
 pub use self::reader::KafkaReader;
 use self::settings::Names;
 pub use self::settings::{Mechanism, Sasl, Settings, Tls};
-pub use self::writer::KafkaWriter;
 use self::writer::Entrance;
+pub use self::writer::KafkaWriter;
 use crate::{Bus, Delivered, Error, Positions, Record, Topic};
 
 /// A bus on a Kafka cluster.

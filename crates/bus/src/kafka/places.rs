@@ -262,9 +262,7 @@ fn not_stored(error: &KafkaError) -> Error {
             | Is::RebalanceInProgress
             | Is::AssignmentLost,
         ) => Error::Reassigned { reason: error.to_string() },
-        Some(Is::FencedInstanceId) => {
-            Error::Fatal { doing: "a commit", reason: error.to_string() }
-        }
+        Some(Is::FencedInstanceId) => Error::Fatal { doing: "a commit", reason: error.to_string() },
         _ => unavailable("a commit", error),
     }
 }

@@ -304,7 +304,8 @@ mod tests {
     fn a_password_is_resolved_and_never_shown() {
         let sasl = Sasl { mechanism: Mechanism::ScramSha512, user: "u".into(), password: "ref" };
         let with: Settings<&str> = Settings { sasl: Some(sasl), ..Settings::default() };
-        let resolved = with.resolve(|name| Ok::<_, ()>(format!("secret of {name}").into())).unwrap();
+        let resolved =
+            with.resolve(|name| Ok::<_, ()>(format!("secret of {name}").into())).unwrap();
         assert!(!format!("{resolved:?}").contains("secret of"));
         let client = resolved.client();
         assert_eq!(client.get("sasl.password"), Some("secret of ref"));

@@ -48,8 +48,10 @@ pub(super) enum Failed {
 impl Transactions {
     pub(super) fn new(settings: &Settings, id: &str) -> Result<Transactions, Error> {
         let config = settings.writing(id);
-        let producer = ThreadedProducer::from_config_and_context(&config, WriterContext)
-            .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })?;
+        let producer =
+            ThreadedProducer::from_config_and_context(&config, WriterContext).map_err(|error| {
+                Error::Settings { reason: format!("the Kafka client says: {error}") }
+            })?;
         Ok(Transactions { producer, state: State::New })
     }
 
@@ -92,9 +94,8 @@ impl Transactions {
     }
 
     fn send(&self, names: &Names, record: &Record) -> Result<(), KafkaError> {
-        let mut message = BaseRecord::to(names.of(record.topic))
-            .key(&record.key[..])
-            .payload(&record.body[..]);
+        let mut message =
+            BaseRecord::to(names.of(record.topic)).key(&record.key[..]).payload(&record.body[..]);
         if let Some(partition) = record.partition {
             message = message.partition(i32::try_from(partition).unwrap_or(i32::MAX));
         }
@@ -184,7 +185,8 @@ impl Transactions {
         if !told && found.is_none() {
             return None;
         }
-        let reason = found.map_or_else(|| said(error), |(code, reason)| format!("{code}: {reason}"));
+        let reason =
+            found.map_or_else(|| said(error), |(code, reason)| format!("{code}: {reason}"));
         self.state = State::Dead(reason.clone());
         Some(Failed::Fatal(reason))
     }

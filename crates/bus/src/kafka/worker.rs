@@ -195,9 +195,10 @@ impl Worker {
             }
             let began = Instant::now();
             let wait = until.map_or(POLL, |until| until.saturating_duration_since(began));
-            let polled = self.consumer.poll(wait).map(|polled| {
-                polled.map(|message| lookup::delivered(&self.inner.names, &message))
-            });
+            let polled = self
+                .consumer
+                .poll(wait)
+                .map(|polled| polled.map(|message| lookup::delivered(&self.inner.names, &message)));
             // A poll ends early for events that are no records, too.
             let idle = polled.is_none() && began.elapsed() >= wait;
             let rebalanced = self.hear();
