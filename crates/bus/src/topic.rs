@@ -57,6 +57,15 @@ impl Topic {
         NAMES[self.index()]
     }
 
+    /// How many days a cluster keeps a record at least; a compacted topic keeps its newest values for ever.
+    pub fn kept_days(&self) -> u32 {
+        match *self {
+            RAW | MATCHES => 7,
+            EVENTS => 3,
+            _ => 30,
+        }
+    }
+
     /// Whether only the newest value of each key is kept.
     pub fn is_compacted(&self) -> bool {
         *self == ENTITIES || *self == CURSORS || *self == RULES

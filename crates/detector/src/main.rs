@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use hubwarden_bus::{BusConfig, Kafka};
+use hubwarden_bus::{BusConfig, Kafka, topic};
 use hubwarden_detector::snapshot::{S3, Target};
 use hubwarden_detector::{
     Correlating, ListSource, Lost, Readiness, Rulebook, RulesConfig, Snapshots, run_correlate,
@@ -189,7 +189,7 @@ async fn begin(
             url => Some(Snapshots {
                 target: Target::open(url, &state.s3)?,
                 every: Duration::from_secs(u64::from(state.snapshot_every_min) * 60),
-                retention: kafka.retention(hubwarden_bus::topic::MATCHES),
+                retention: Duration::from_secs(u64::from(topic::MATCHES.kept_days()) * 24 * 3600),
             }),
         };
         let lateness_ms = i64::from(detection.lateness_min) * 60_000;

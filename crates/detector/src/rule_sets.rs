@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hubwarden_bus::{Bus, Delivered, Positions, Record, Sink, topic};
+use hubwarden_bus::{Bus, Delivered, Positions, Record, commit_when_room, topic};
 use hubwarden_event::{Hash, hash_parts};
 use hubwarden_proto::{Message, v1};
 use hubwarden_rules::{RuleFile, RuleSet};
@@ -56,7 +56,7 @@ impl Rulebook {
         }
         records.retain(|record| !newest.iter().any(|known| known.key == record.key));
         records.push(Record::new(topic::RULES, ACTIVE, body));
-        bus.writer("rules").commit(records, &Positions::none()).await?;
+        commit_when_room(&mut bus.writer("rules"), records, &Positions::none()).await?;
         Ok(())
     }
 

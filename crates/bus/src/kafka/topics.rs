@@ -16,7 +16,7 @@ use super::Inner;
 use super::context::is_refusal;
 use super::lookup::PATIENCE;
 use super::settings::MAX_MESSAGE;
-use crate::topic::{self, EVENTS, MATCHES, RAW};
+use crate::topic;
 use crate::{Error, Topic};
 
 /// One try to reach a broker.
@@ -56,11 +56,7 @@ impl Wanted {
 }
 
 fn layout(topic: Topic, partitions: u32, replication: u32) -> Layout {
-    let days = match topic {
-        RAW | MATCHES => 7,
-        EVENTS => 3,
-        _ => 30,
-    };
+    let days = i64::from(topic.kept_days());
     let policy = if topic.is_compacted() { "compact" } else { "delete" };
     let exactly = |value: &str| Wanted::Exactly(value.to_owned());
     let mut settings = vec![
