@@ -164,11 +164,14 @@ async fn a_commit_that_was_taken_back_is_delivered_again() {
     kafka.fault(Fault::Cut);
     kafka.fault(Fault::None);
     assert!(matches!(refused, Err(Error::Reassigned { .. })), "{refused:?}");
-    let again = next(&mut reader, Limit::records(3)).await.unwrap();
-    assert_eq!(again.records[0], batch.records[0]);
+    let mut again = Vec::new();
+    while !batch.records.iter().all(|record| again.contains(record)) {
+        again.extend(next(&mut reader, Limit::default()).await.unwrap().records);
+    }
     let readable = bus.ends().await.unwrap();
     assert!(
         before.iter().all(|(topic, at, end)| topic != RAW || readable.get(topic, at) == Some(end))
     );
+    let again = Batch { records: again };
     reader.commit(copies(&again), &again.consumed()).await.unwrap();
 }

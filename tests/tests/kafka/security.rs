@@ -49,15 +49,14 @@ async fn proves_itself_by_certificate() {
     let mut settings = settings(kafka.addresses_with_tls());
     settings.tls = Some(whole.clone());
     works(&Kafka::connect(settings.clone()).await.unwrap()).await;
-    // Without a certificate, and with a stranger as authority.
-    for tls in [
-        Tls { cert: None, key: None, ..whole.clone() },
-        Tls { ca: some(&files.cert), ..whole.clone() },
-    ] {
-        settings.tls = Some(tls);
-        let refused = Kafka::connect(settings.clone()).await.err().unwrap();
-        assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
-    }
+    // A broker that nobody vouches for.
+    settings.tls = Some(Tls { ca: some(&files.cert), ..whole.clone() });
+    let refused = Kafka::connect(settings.clone()).await.err().unwrap();
+    assert!(matches!(refused, Error::Refused { .. }), "{refused:?}");
+    // The broker only hangs up on a client without a certificate.
+    settings.tls = Some(Tls { cert: None, key: None, ..whole.clone() });
+    let refused = Kafka::connect(settings.clone()).await.err().unwrap();
+    assert!(matches!(refused, Error::Refused { .. } | Error::Unavailable { .. }), "{refused:?}");
     let mut settings = crate::settings(kafka.addresses_with_sasl_and_tls());
     settings.tls = Some(Tls { ca: some(&files.ca), ..Tls::default() });
     settings.sasl = sasl(Mechanism::ScramSha512, PASSWORD);

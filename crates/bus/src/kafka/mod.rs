@@ -18,6 +18,8 @@ mod lookup;
 mod places;
 mod reader;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transactions;
 mod worker;
@@ -67,18 +69,7 @@ impl Kafka {
     /// [`Error::Unavailable`] when no broker answers in time.
     pub async fn connect(settings: Settings) -> Result<Kafka, Error> {
         settings.check()?;
-        let names = Arc::new(Names::new(&settings.topic_prefix));
-        let asking = lookup::client(&settings, None)?;
-        let written = lookup::client_of_written(&settings)?;
-        let inner = Arc::new(Inner {
-            settings,
-            names,
-            asking,
-            written,
-            entrance: Mutex::default(),
-            counts: Arc::default(),
-            readers: AtomicU64::new(0),
-        });
+        let inner = Arc::new(Inner::new(settings)?);
         topics::prepare(&inner).await?;
         Ok(Kafka { inner, member: None })
     }
@@ -112,6 +103,18 @@ impl Kafka {
 }
 
 impl Inner {
+    fn new(settings: Settings) -> Result<Inner, Error> {
+        Ok(Inner {
+            names: Arc::new(Names::new(&settings.topic_prefix)),
+            asking: lookup::client(&settings, None)?,
+            written: lookup::client_of_written(&settings)?,
+            settings,
+            entrance: Mutex::default(),
+            counts: Arc::default(),
+            readers: AtomicU64::new(0),
+        })
+    }
+
     /// Refuses what no partition takes.
     fn check(&self, outputs: &[Record]) -> Result<(), Error> {
         for record in outputs {
@@ -121,22 +124,12 @@ impl Inner {
         Ok(())
     }
 
-    /// A transactional name that nobody else has, of this stage.
-    fn transactional_id(&self, stage: &str) -> Result<String, Error> {
-        let mut random = [0_u8; 12];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::Settings { reason: format!("no random numbers: {error}") })?;
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("{}.{hex}", self.names.group(stage)))
-    }
-
     fn entrance(&self) -> Result<Arc<Entrance>, Error> {
         let mut entrance = self.entrance.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*entrance {
             return Ok(open.clone());
         }
-        let id = self.transactional_id("writer")?;
-        Ok(entrance.insert(Arc::new(Entrance::open(self, &id)?)).clone())
+        Ok(entrance.insert(Arc::new(Entrance::open(self)?)).clone())
     }
 
     fn next_reader(&self) -> u64 {

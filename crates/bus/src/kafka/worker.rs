@@ -139,6 +139,8 @@ pub(super) struct Place {
     pub(super) next: Option<u64>,
     /// What the group has stored, or where the stage began.
     pub(super) stored: Option<u64>,
+    /// One past the newest record that was read.
+    pub(super) read_end: Option<u64>,
     /// When the newest record was read here since reading began here.
     pub(super) read_at: Option<Instant>,
     /// When the bus took the record that was read last.
@@ -233,6 +235,7 @@ impl Worker {
             return;
         }
         place.next = Some(record.position + 1);
+        place.read_end = place.next;
         place.read_at = Some(Instant::now());
         place.appended_at_ms = Some(record.appended_at_ms);
         self.pending_bytes += record.size();

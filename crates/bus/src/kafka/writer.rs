@@ -64,8 +64,8 @@ struct Waiting {
 
 impl Entrance {
     /// Starts the thread; it ends when the entrance is dropped.
-    pub(super) fn open(inner: &Inner, id: &str) -> Result<Entrance, Error> {
-        let transactions = Transactions::new(&inner.settings, id)?;
+    pub(super) fn open(inner: &Inner) -> Result<Entrance, Error> {
+        let transactions = Transactions::new(&inner.settings, inner.names.group("writer"))?;
         let (orders, inbox) = channel();
         let (names, counts) = (inner.names.clone(), inner.counts.clone());
         let run = move || run(transactions, &names, &counts, &inbox);
