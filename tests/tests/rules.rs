@@ -86,3 +86,59 @@ fn a_failing_case_and_a_broken_file_have_exit_codes_of_their_own() {
     let ran = home.run(&["rule", "test", "--cases", "missing.ndjson"]).expect(2);
     assert!(ran.err.contains("missing.ndjson"), "{}", ran.err);
 }
+
+#[test]
+fn explaining_a_rule_that_counts_says_how_far_each_group_came() {
+    let home = Home::default();
+    let explain = |clones: std::ops::Range<usize>| {
+        let events = clones.map(|repo| {
+            let mut event = clone_of(repo);
+            event["@timestamp"] = json!(1_700_000_000_000_i64 + 1000 * repo as i64);
+            event.to_string()
+        });
+        home.write("clones.ndjson", events.collect::<Vec<_>>().join("\n"));
+        home.run(&["rule", "explain", "mass-clone-by-token", "clones.ndjson"]).expect(0).out
+    };
+    let out = explain(0..3);
+    assert!(out.contains("does not fire for ") && out.contains("at most 3, needed are "), "{out}");
+    let out = explain(0..12);
+    assert!(out.contains("fires for ") && out.contains("at most 12"), "{out}");
+    home.write("other.ndjson", json!({"action": "repo.create", "@timestamp": 1}).to_string());
+    let out = home.run(&["rule", "explain", "mass-clone-by-token", "other.ndjson"]).expect(0).out;
+    assert!(out.contains("no event counts"), "{out}");
+}
+
+#[test]
+fn an_own_rule_replaces_the_shipped_one_and_a_broken_one_does_not() {
+    let home = Home::default();
+    home.write("hubwarden.toml", "[rules]\ndirs = ['own']\n");
+    std::fs::create_dir(home.path("own")).unwrap();
+    let rule = |detection: &str| {
+        format!(
+            "title: Ours\nname: sso-disabled\nlogsource: {{ product: github, service: audit }}\n\
+             detection:\n  selection: {detection}\n  condition: selection\nlevel: low\n"
+        )
+    };
+    home.write("own/sso.yml", rule("{ action: org.disable_saml }"));
+    home.write(
+        "off.ndjson",
+        json!({"action": "org.disable_saml", "org": "o", "@timestamp": 1}).to_string(),
+    );
+    let listed = home.run(&["rule", "list", "-o", "ndjson"]).expect(0);
+    let found: Vec<_> =
+        listed.ndjson().into_iter().filter(|rule| rule["name"] == "sso-disabled").collect();
+    assert_eq!((found.len(), &found[0]["title"]), (1, &json!("Ours")));
+    assert!(
+        listed.err.contains("stands for the shipped github/sso-disabled.yml"),
+        "{}",
+        listed.err
+    );
+    let scanned = home.run(&["scan", "off.ndjson", "-o", "ndjson"]).expect(0).ndjson();
+    assert_eq!((&scanned[0]["severity"], &scanned[0]["sentence"]), (&json!("low"), &json!("Ours")));
+
+    home.write("own/sso.yml", rule("{ action|contians: org.disable_saml }"));
+    let listed = home.run(&["rule", "list", "-o", "ndjson"]).expect(0);
+    let found = listed.ndjson().into_iter().find(|rule| rule["name"] == "sso-disabled").unwrap();
+    assert_ne!(found["title"], "Ours", "the shipped rule stays");
+    assert!(listed.err.contains("sso.yml:"), "the mistake is told: {}", listed.err);
+}

@@ -56,7 +56,10 @@ pub(super) fn finding(
         last_seen: Timestamp::from_millis(folded.last),
         count: folded.count(),
         at_least: folded.at_least,
-        sentence: cut(&words.fill(&rule.sentence), MAX_SENTENCE),
+        sentence: match rule.sentence.as_str() {
+            "" => cut(&rule.title, MAX_SENTENCE),
+            template => cut(&words.fill(template), MAX_SENTENCE),
+        },
         reason,
         entities: Vec::new(),
         event_ids: folded.evidence.iter().map(|entry| entry.id).collect(),
