@@ -103,6 +103,26 @@ pub enum Error {
         /// What the client says.
         reason: String,
     },
+    /// The cluster does not let this client do that.
+    #[error("{doing} was refused: {reason}; check the password, the certificates and the rights of this user")]
+    Refused {
+        /// What was tried.
+        doing: &'static str,
+        /// What the cluster says.
+        reason: String,
+    },
+    /// Topics of the cluster are not laid out as they must be; nothing about them was changed.
+    #[error("the topics do not fit: {wrong}; correct them, or name others with topic_prefix")]
+    Topics {
+        /// Each contradiction: what is, and what should be.
+        wrong: String,
+    },
+    /// The settings of the cluster cannot work.
+    #[error("{reason}")]
+    Settings {
+        /// The key and what is wrong with it.
+        reason: String,
+    },
     /// This process can no longer work on the bus, as when a newer one has taken its place.
     #[error("{doing} failed for good: {reason}; the process must start again")]
     Fatal {

@@ -2,12 +2,13 @@
 //!
 //! A stage reads batches through [`Source`] and answers each with one [`Sink::commit`] that holds
 //! its outputs and what it consumed: both or neither. The bus moves bytes and knows no domain
-//! types. [`Memory`] lives and dies with the process, [`Journal`] in a folder.
+//! types. [`Memory`] lives and dies with the process, [`Journal`] in a folder, [`Kafka`] on a cluster.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
 mod journal;
+pub mod kafka;
 mod memory;
 mod partition;
 mod patient;
@@ -20,6 +21,7 @@ pub use journal::{
     Clock, Damage, File, Files, Journal, JournalReader, JournalWriter, Lag, Options, Repair,
     Repaired, Status,
 };
+pub use kafka::{Kafka, KafkaReader, KafkaWriter};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use partition::partition_of;
 pub use patient::commit_when_room;

@@ -1,4 +1,5 @@
-//! What tests of the whole program need: the binary itself, a home for it, and a server to kill.
+//! What tests of the whole program need: the binary itself, a home for it, a server to kill, and a
+//! Kafka to run on.
 //!
 //! A development dependency only. Everything here panics with the reason when it cannot do its work:
 //! it runs inside tests.
@@ -7,10 +8,12 @@
 
 mod binary;
 mod home;
+mod kafka;
 mod server;
 mod waiting;
 
 pub use binary::{hubwarden_bin, workspace};
 pub use home::{Home, Memory, Ran};
+pub use kafka::{Certificates, Fault, Kafka, Options as KafkaOptions, PASSWORD, Proxy, USER, api};
 pub use server::Server;
 pub use waiting::until;
