@@ -130,8 +130,11 @@ impl Topic {
 pub(crate) struct RuleSets<B> {
     bus: B,
     /// Newest use first, by content hash of the record.
-    compiled: Arc<Mutex<Vec<(Hash, Arc<RuleSet>)>>>,
+    compiled: Arc<Mutex<Vec<Compiled>>>,
 }
+
+/// A set under the hash of its record.
+type Compiled = (Hash, Arc<RuleSet>);
 
 impl<B: Bus> RuleSets<B> {
     pub(crate) fn new(bus: B) -> Self {

@@ -36,7 +36,14 @@ fn settings(brokers: Vec<String>) -> Settings {
     let figures_every = Duration::from_millis(200);
     let replication = 1;
     let partitions = PARTITIONS;
-    Settings { brokers, topic_prefix, partitions, replication, figures_every, ..Settings::default() }
+    Settings {
+        brokers,
+        topic_prefix,
+        partitions,
+        replication,
+        figures_every,
+        ..Settings::default()
+    }
 }
 
 /// A bus with topics of its own on the shared broker.
