@@ -104,7 +104,9 @@ pub enum Error {
         reason: String,
     },
     /// The cluster does not let this client do that.
-    #[error("{doing} was refused: {reason}; check the password, the certificates and the rights of this user")]
+    #[error(
+        "{doing} was refused: {reason}; check the password, the certificates and the rights of this user"
+    )]
     Refused {
         /// What was tried.
         doing: &'static str,

@@ -34,8 +34,8 @@ pub use self::lag::{Counts, Lag};
 pub use self::reader::KafkaReader;
 use self::settings::Names;
 pub use self::settings::{Mechanism, Sasl, Settings, Tls};
-pub use self::writer::KafkaWriter;
 use self::writer::Entrance;
+pub use self::writer::KafkaWriter;
 use crate::{Bus, Delivered, Error, Positions, Record, Topic};
 
 /// A bus on a Kafka cluster.
@@ -121,22 +121,12 @@ impl Inner {
         Ok(())
     }
 
-    /// A transactional name that nobody else has, of this stage.
-    fn transactional_id(&self, stage: &str) -> Result<String, Error> {
-        let mut random = [0_u8; 12];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::Settings { reason: format!("no random numbers: {error}") })?;
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("{}.{hex}", self.names.group(stage)))
-    }
-
     fn entrance(&self) -> Result<Arc<Entrance>, Error> {
         let mut entrance = self.entrance.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*entrance {
             return Ok(open.clone());
         }
-        let id = self.transactional_id("writer")?;
-        Ok(entrance.insert(Arc::new(Entrance::open(self, &id)?)).clone())
+        Ok(entrance.insert(Arc::new(Entrance::open(self)?)).clone())
     }
 
     fn next_reader(&self) -> u64 {

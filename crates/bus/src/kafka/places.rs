@@ -10,11 +10,11 @@ use super::Lag;
 use super::context::{is_refusal, offset, unavailable};
 use super::lookup::{self, Offsets, PATIENCE, Which};
 use super::transactions::{Failed, Transactions};
-use super::worker::{Done, Worker};
+use super::worker::{Done, Place, Worker};
 use crate::{Error, Positions, Record, Topic};
 
 /// How long a partition may need before it can be read from elsewhere.
-const SEEK: Duration = Duration::from_secs(20);
+const SEEK: Duration = Duration::from_secs(2);
 
 impl Worker {
     /// One past the newest readable record of what is owned.
@@ -66,27 +66,28 @@ impl Worker {
             return Ok(());
         }
         let failed = |error: KafkaError| unavailable(doing, &error);
+        let places = to.iter().map(|(at, next)| (*at, offset(*next)));
+        let places = lookup::list(&self.inner.names, places).map_err(failed)?;
         let deadline = Instant::now() + SEEK;
         loop {
-            let places = to.iter().map(|(at, next)| (*at, offset(*next)));
-            let places = lookup::list(&self.inner.names, places).map_err(failed)?;
-            let ended = self.consumer.seek_partitions(places, PATIENCE).map_err(failed)?;
-            let refused = ended.elements().iter().find_map(|element| element.error().err());
-            match refused {
-                None => {
-                    self.consumer.resume(&ended).map_err(failed)?;
-                    break;
-                }
-                // A partition that was just gained is still being started.
-                Some(error) if Instant::now() > deadline => return Err(failed(error)),
-                Some(_) => std::thread::sleep(Duration::from_millis(10)),
+            let ended = self.consumer.seek_partitions(places.clone(), PATIENCE).map_err(failed)?;
+            if ended.elements().iter().all(|element| element.error().is_ok()) {
+                break;
             }
+            // A partition that was just gained is still being started.
+            if Instant::now() > deadline {
+                // One that stood where nothing is kept was given up; it has to be started anew.
+                self.consumer.incremental_unassign(&places).map_err(failed)?;
+                self.consumer.incremental_assign(&places).map_err(failed)?;
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
+        self.consumer.resume(&places).map_err(failed)?;
         self.forget(|at| to.contains_key(at));
         for (at, next) in to {
             if let Some(place) = self.owned.get_mut(at) {
-                place.next = Some(*next);
-                place.read_at = None;
+                *place = Place { next: Some(*next), stored: place.stored, ..Place::default() };
             }
         }
         self.turn += 1;
@@ -116,7 +117,9 @@ impl Worker {
                     return Err(Error::Ahead { topic, position, end });
                 }
             }
-            offsets.insert(at, position);
+            // Behind the last record may lie marks that were passed meanwhile.
+            let passed = place.next.filter(|_| place.read_end == Some(position));
+            offsets.insert(at, passed.unwrap_or(position));
         }
         let doing = "a commit";
         let list = offsets.iter().map(|(at, position)| (*at, offset(*position)));
@@ -131,8 +134,8 @@ impl Worker {
                 reason: "the group has not been joined".to_owned(),
             })?;
             if self.transactions.is_none() {
-                let id = self.inner.transactional_id(&self.stage)?;
-                self.transactions = Some(Transactions::new(&self.inner.settings, &id)?);
+                let name = self.inner.names.group(&self.stage);
+                self.transactions = Some(Transactions::new(&self.inner.settings, name)?);
             }
             let Some(transactions) = &mut self.transactions else {
                 unreachable!("it was made just now")
@@ -189,7 +192,7 @@ impl Worker {
             if made <= read_at || fetched <= next {
                 continue;
             }
-            if place.stored == Some(next) {
+            if place.stored == Some(next) || place.stored == place.read_end {
                 place.stored = Some(fetched);
                 moved.insert(*at, fetched);
             }
@@ -262,9 +265,7 @@ fn not_stored(error: &KafkaError) -> Error {
             | Is::RebalanceInProgress
             | Is::AssignmentLost,
         ) => Error::Reassigned { reason: error.to_string() },
-        Some(Is::FencedInstanceId) => {
-            Error::Fatal { doing: "a commit", reason: error.to_string() }
-        }
+        Some(Is::FencedInstanceId) => Error::Fatal { doing: "a commit", reason: error.to_string() },
         _ => unavailable("a commit", error),
     }
 }

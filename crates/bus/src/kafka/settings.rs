@@ -16,6 +16,10 @@ pub(super) const MAX_MESSAGE: usize = MAX_BODY + MAX_LABELS + (64 << 10);
 /// How long a transaction may take before the cluster takes it back.
 pub(super) const TRANSACTION: Duration = Duration::from_secs(10);
 
+/// How long a record may wait for its broker: shorter, so that a transaction that cannot be
+/// delivered is taken back by its writer and not by the cluster.
+pub(super) const DELIVERY: Duration = Duration::from_secs(6);
+
 /// Where the cluster is and how its topics are laid out; section `[bus.kafka]` of a configuration.
 ///
 /// `P` is how the configuration says a password; [`resolve`](Settings::resolve) turns it into the
@@ -218,7 +222,8 @@ impl Settings {
     /// What a client that writes in transactions is told beside the first.
     pub(super) fn writing(&self, transactional_id: &str) -> ClientConfig {
         let mut config = self.client();
-        let limit = TRANSACTION.as_millis().to_string();
+        let (limit, delivery) =
+            (TRANSACTION.as_millis().to_string(), DELIVERY.as_millis().to_string());
         for (key, value) in [
             ("transactional.id", transactional_id),
             ("enable.idempotence", "true"),
@@ -227,7 +232,7 @@ impl Settings {
             ("linger.ms", "5"),
             ("partitioner", "murmur2_random"),
             ("transaction.timeout.ms", &limit),
-            ("message.timeout.ms", &limit),
+            ("message.timeout.ms", &delivery),
             ("message.max.bytes", &MAX_MESSAGE.to_string()),
             ("queue.buffering.max.kbytes", "131072"),
         ] {
@@ -304,7 +309,8 @@ mod tests {
     fn a_password_is_resolved_and_never_shown() {
         let sasl = Sasl { mechanism: Mechanism::ScramSha512, user: "u".into(), password: "ref" };
         let with: Settings<&str> = Settings { sasl: Some(sasl), ..Settings::default() };
-        let resolved = with.resolve(|name| Ok::<_, ()>(format!("secret of {name}").into())).unwrap();
+        let resolved =
+            with.resolve(|name| Ok::<_, ()>(format!("secret of {name}").into())).unwrap();
         assert!(!format!("{resolved:?}").contains("secret of"));
         let client = resolved.client();
         assert_eq!(client.get("sasl.password"), Some("secret of ref"));

@@ -81,18 +81,19 @@ fn layout(topic: Topic, partitions: u32, replication: u32) -> Layout {
 /// Makes what is missing and checks what is there.
 pub(super) async fn prepare(inner: &std::sync::Arc<Inner>) -> Result<(), Error> {
     let found = described(inner).await?;
+    let admin: AdminClient<DefaultClientContext> =
+        inner.settings.client().create().map_err(|error| Error::Settings {
+            reason: format!("the Kafka client says: {error}"),
+        })?;
+    check(inner, &admin, &found).await?;
     let missing: Vec<Topic> =
         topic::ALL.into_iter().filter(|topic| !found.contains(topic)).collect();
-    let admin: AdminClient<DefaultClientContext> = inner
-        .settings
-        .client()
-        .create()
-        .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })?;
-    if !missing.is_empty() {
-        create(inner, &admin, &missing).await?;
-        appear(inner).await?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    check(inner, &admin).await
+    create(inner, &admin, &missing).await?;
+    appear(inner).await?;
+    check(inner, &admin, &missing).await
 }
 
 fn layout_of(inner: &Inner, topic: Topic) -> Layout {
@@ -152,7 +153,8 @@ async fn create(
             // Another process was faster; it is checked like any other.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((name, code)) if is_refusal(code) => {
-                let reason = format!("{code}; this user may not create {name}: create it, or let it");
+                let reason =
+                    format!("{code}; this user may not create {name}: create it, or let it");
                 return Err(Error::Refused { doing: "creating a topic", reason });
             }
             Err((name, code)) => wrong.push(format!(
@@ -187,11 +189,16 @@ async fn appear(inner: &std::sync::Arc<Inner>) -> Result<(), Error> {
 async fn check(
     inner: &std::sync::Arc<Inner>,
     admin: &AdminClient<DefaultClientContext>,
+    topics: &[Topic],
 ) -> Result<(), Error> {
+    if topics.is_empty() {
+        return Ok(());
+    }
     let metadata = metadata(inner).await?;
     let mut wrong = Vec::new();
     for topic in metadata.topics() {
-        let Some(which) = inner.names.topic(topic.name()) else { continue };
+        let which = inner.names.topic(topic.name()).filter(|which| topics.contains(which));
+        let Some(which) = which else { continue };
         let layout = layout_of(inner, which);
         let partitions = topic.partitions().len();
         if partitions != layout.partitions as usize {
@@ -204,11 +211,12 @@ async fn check(
             wrong.push(format!("{} has replication {copies}, not {wanted}", topic.name()));
         }
     }
-    let asked = topic::ALL.map(|topic| ResourceSpecifier::Topic(inner.names.of(topic)));
+    let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(inner.names.of(*topic)));
+    let asked: Vec<_> = asked.collect();
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let told = admin.describe_configs(&asked, &options).await;
     let told = told.map_err(|error| inner.why("reading the settings of the topics", &error))?;
-    for (topic, told) in topic::ALL.into_iter().zip(told) {
+    for (&topic, told) in topics.iter().zip(told) {
         let name = inner.names.of(topic);
         let told = told.map_err(|code| {
             let reason = format!("{name}: {code}");
@@ -248,7 +256,9 @@ mod tests {
 
     #[test]
     fn at_least_takes_more_and_no_limit() {
-        for (value, holds) in [("100", true), ("101", true), ("99", false), ("-1", true), ("", false)] {
+        for (value, holds) in
+            [("100", true), ("101", true), ("99", false), ("-1", true), ("", false)]
+        {
             assert_eq!(Wanted::AtLeast(100).holds(value), holds, "{value}");
         }
     }

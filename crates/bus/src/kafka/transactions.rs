@@ -10,7 +10,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 
 use super::context::WriterContext;
-use super::settings::{Names, Settings, TRANSACTION};
+use super::settings::{DELIVERY, Names, Settings};
 use crate::{Error, Record};
 
 /// How long one call may take before it is looked at again.
@@ -20,6 +20,9 @@ const QUEUE_WAIT: Duration = Duration::from_millis(2);
 
 /// Writes in transactions under a name of its own, from one thread.
 pub(super) struct Transactions {
+    settings: Settings,
+    /// What its names begin with.
+    name: String,
     producer: ThreadedProducer<WriterContext>,
     state: State,
 }
@@ -30,7 +33,9 @@ enum State {
     Ready,
     /// A transaction is still to be taken back.
     Open,
-    /// Another has taken its place, or its outcome cannot be known.
+    /// The cluster took the last transaction back and no longer knows this client.
+    Outlived,
+    /// The outcome of a commit cannot be known.
     Dead(String),
 }
 
@@ -46,11 +51,10 @@ pub(super) enum Failed {
 }
 
 impl Transactions {
-    pub(super) fn new(settings: &Settings, id: &str) -> Result<Transactions, Error> {
-        let config = settings.writing(id);
-        let producer = ThreadedProducer::from_config_and_context(&config, WriterContext)
-            .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })?;
-        Ok(Transactions { producer, state: State::New })
+    /// A client whose names begin so; nobody else ever has the same.
+    pub(super) fn new(settings: &Settings, name: String) -> Result<Transactions, Error> {
+        let producer = producer(settings, &name)?;
+        Ok(Transactions { settings: settings.clone(), name, producer, state: State::New })
     }
 
     /// Writes all of it as one, with offsets where a reader has consumed something.
@@ -62,7 +66,10 @@ impl Transactions {
     ) -> Result<(), Failed> {
         self.get_ready()?;
         if let Err(error) = self.producer.begin_transaction() {
-            return Err(self.failed(&error, Failed::NotBegun));
+            if self.is_fatal(&error) {
+                self.state = State::Outlived;
+            }
+            return Err(Failed::NotBegun(said(&error)));
         }
         self.state = State::Open;
         let sent = records.iter().try_for_each(|record| self.send(names, record));
@@ -78,23 +85,32 @@ impl Transactions {
 
     /// Makes the cluster know it, or ends what is left of the last transaction.
     fn get_ready(&mut self) -> Result<(), Failed> {
+        if let State::Outlived = self.state {
+            let new = producer(&self.settings, &self.name);
+            self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
+            self.state = State::New;
+        }
         let done = match &self.state {
             State::Ready => return Ok(()),
             State::Dead(reason) => return Err(Failed::Fatal(reason.clone())),
-            State::New => self.producer.init_transactions(TURN),
+            State::New | State::Outlived => self.producer.init_transactions(TURN),
             State::Open => self.producer.abort_transaction(TURN),
         };
         match done {
             Ok(()) => self.state = State::Ready,
-            Err(error) => return Err(self.failed(&error, Failed::NotBegun)),
+            Err(error) => {
+                if self.is_fatal(&error) {
+                    self.state = State::Outlived;
+                }
+                return Err(Failed::NotBegun(said(&error)));
+            }
         }
         Ok(())
     }
 
     fn send(&self, names: &Names, record: &Record) -> Result<(), KafkaError> {
-        let mut message = BaseRecord::to(names.of(record.topic))
-            .key(&record.key[..])
-            .payload(&record.body[..]);
+        let mut message =
+            BaseRecord::to(names.of(record.topic)).key(&record.key[..]).payload(&record.body[..]);
         if let Some(partition) = record.partition {
             message = message.partition(i32::try_from(partition).unwrap_or(i32::MAX));
         }
@@ -105,7 +121,7 @@ impl Transactions {
             }
             message = message.headers(headers);
         }
-        let deadline = Instant::now() + TRANSACTION;
+        let deadline = Instant::now() + DELIVERY;
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -126,7 +142,7 @@ impl Transactions {
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
     ) -> Result<(), KafkaError> {
-        let deadline = Instant::now() + TRANSACTION;
+        let deadline = Instant::now() + DELIVERY;
         loop {
             match self.producer.send_offsets_to_transaction(offsets, group, TURN) {
                 Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
@@ -150,44 +166,44 @@ impl Transactions {
                 Err(error) if is_retriable(&error) => {
                     tracing::debug!(%error, "asking again how a commit ended");
                 }
+                Err(error) if self.is_fatal(&error) => {
+                    self.state = State::Dead(said(&error));
+                    return Err(Failed::Fatal(said(&error)));
+                }
                 Err(error) => return Err(self.take_back(&error)),
             }
         }
     }
 
+    /// Takes a transaction back whose commit was not asked for, or was refused.
+    ///
+    /// It is never going to be read, whatever happens here: at the latest the cluster ends it when
+    /// its time is over. It may have done so already, and then refuses this client as one of the
+    /// past; since nobody else has its name, a new one may go on.
     fn take_back(&mut self, cause: &KafkaError) -> Failed {
-        if let Some(fatal) = self.fatal(cause) {
-            return fatal;
-        }
-        match self.producer.abort_transaction(TURN) {
-            Ok(()) => self.state = State::Ready,
-            // It will never be committed; the rest is done before the next one begins.
-            Err(error) if is_retriable(&error) => {}
-            Err(error) => {
-                if let Some(fatal) = self.fatal(&error) {
-                    return fatal;
-                }
-                self.state = State::Dead(said(&error));
-                return Failed::Fatal(said(&error));
-            }
-        }
+        self.state = match self.producer.abort_transaction(TURN) {
+            Ok(()) => State::Ready,
+            // The rest is done before the next one begins.
+            Err(error) if is_retriable(&error) => State::Open,
+            Err(_) => State::Outlived,
+        };
         Failed::TakenBack(said(cause))
     }
 
-    fn failed(&mut self, error: &KafkaError, otherwise: impl FnOnce(String) -> Failed) -> Failed {
-        self.fatal(error).unwrap_or_else(|| otherwise(said(error)))
-    }
-
-    fn fatal(&mut self, error: &KafkaError) -> Option<Failed> {
+    fn is_fatal(&self, error: &KafkaError) -> bool {
         let told = matches!(error, KafkaError::Transaction(error) if error.is_fatal());
-        let found = self.producer.client().fatal_error();
-        if !told && found.is_none() {
-            return None;
-        }
-        let reason = found.map_or_else(|| said(error), |(code, reason)| format!("{code}: {reason}"));
-        self.state = State::Dead(reason.clone());
-        Some(Failed::Fatal(reason))
+        told || self.producer.client().fatal_error().is_some()
     }
+}
+
+fn producer(settings: &Settings, name: &str) -> Result<ThreadedProducer<WriterContext>, Error> {
+    let refused = |reason: String| Error::Settings { reason };
+    let mut random = [0_u8; 12];
+    getrandom::fill(&mut random).map_err(|error| refused(format!("no random numbers: {error}")))?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let config = settings.writing(&format!("{name}.{random}"));
+    ThreadedProducer::from_config_and_context(&config, WriterContext)
+        .map_err(|error| refused(format!("the Kafka client says: {error}")))
 }
 
 /// Whether the same call may be made again.

@@ -139,6 +139,8 @@ pub(super) struct Place {
     pub(super) next: Option<u64>,
     /// What the group has stored, or where the stage began.
     pub(super) stored: Option<u64>,
+    /// One past the newest record that was read.
+    pub(super) read_end: Option<u64>,
     /// When the newest record was read here since reading began here.
     pub(super) read_at: Option<Instant>,
     /// When the bus took the record that was read last.
@@ -195,9 +197,10 @@ impl Worker {
             }
             let began = Instant::now();
             let wait = until.map_or(POLL, |until| until.saturating_duration_since(began));
-            let polled = self.consumer.poll(wait).map(|polled| {
-                polled.map(|message| lookup::delivered(&self.inner.names, &message))
-            });
+            let polled = self
+                .consumer
+                .poll(wait)
+                .map(|polled| polled.map(|message| lookup::delivered(&self.inner.names, &message)));
             // A poll ends early for events that are no records, too.
             let idle = polled.is_none() && began.elapsed() >= wait;
             let rebalanced = self.hear();
@@ -232,6 +235,7 @@ impl Worker {
             return;
         }
         place.next = Some(record.position + 1);
+        place.read_end = place.next;
         place.read_at = Some(Instant::now());
         place.appended_at_ms = Some(record.appended_at_ms);
         self.pending_bytes += record.size();

@@ -8,8 +8,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::transactions::{Failed, Transactions};
 use super::Inner;
+use super::transactions::{Failed, Transactions};
 use crate::{Error, Positions, Record, Sink};
 
 /// The queue, in shares of 64 KiB: 64 MiB of commits may wait.
@@ -64,13 +64,14 @@ struct Waiting {
 
 impl Entrance {
     /// Starts the thread; it ends when the entrance is dropped.
-    pub(super) fn open(inner: &Inner, id: &str) -> Result<Entrance, Error> {
-        let transactions = Transactions::new(&inner.settings, id)?;
+    pub(super) fn open(inner: &Inner) -> Result<Entrance, Error> {
+        let transactions = Transactions::new(&inner.settings, inner.names.group("writer"))?;
         let (orders, inbox) = channel();
         let (names, counts) = (inner.names.clone(), inner.counts.clone());
         let run = move || run(transactions, &names, &counts, &inbox);
         let thread = std::thread::Builder::new().name("kafka-writer".to_owned()).spawn(run);
-        thread.map_err(|error| Error::Settings { reason: format!("no thread to write: {error}") })?;
+        thread
+            .map_err(|error| Error::Settings { reason: format!("no thread to write: {error}") })?;
         Ok(Entrance { orders, room: Arc::new(Semaphore::new(QUEUE as usize)) })
     }
 }

@@ -138,7 +138,7 @@ pub(super) fn random_id() -> String {
     format!("{}Q", &text[..21])
 }
 
-fn java(folder: &Path, class: &str) -> Command {
+pub(super) fn java(folder: &Path, class: &str) -> Command {
     let mut command = Command::new("java");
     // Small and quick to start: tests put little load on it.
     command.args(["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]);
@@ -202,9 +202,8 @@ fn properties(
         put("sasl.enabled.mechanisms", &"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512");
         let module = "org.apache.kafka.common.security";
         for name in ["sasl", "sasltls"] {
-            let plain = format!(
-                "{module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";"
-            );
+            let plain =
+                format!("{module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";");
             put(&format!("listener.name.{name}.plain.sasl.jaas.config"), &plain);
             for mechanism in ["scram-sha-256", "scram-sha-512"] {
                 let scram = format!("{module}.scram.ScramLoginModule required;");

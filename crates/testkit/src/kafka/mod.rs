@@ -31,7 +31,7 @@ pub struct Kafka {
     brokers: Vec<Broker>,
     certificates: Option<Certificates>,
     /// Removed after the brokers are gone.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What a cluster is to be like.
@@ -73,7 +73,7 @@ impl Kafka {
         let cluster = broker::random_id();
         brokers.iter().for_each(|broker| broker.format(&cluster));
         brokers.iter_mut().for_each(Broker::spawn);
-        let mut kafka = Self { brokers, certificates, _folder: folder };
+        let mut kafka = Self { brokers, certificates, folder };
         kafka.wait();
         kafka
     }
@@ -142,6 +142,21 @@ impl Kafka {
     /// Lets a frozen broker go on.
     pub fn thaw(&self, broker: usize) {
         self.brokers[broker].signal("CONT");
+    }
+
+    /// Runs one of Kafka's own tools against the cluster, and gives what it printed.
+    pub fn tool(&self, class: &str, args: &[&str]) -> String {
+        let mut command = broker::java(self.folder.path(), class);
+        command.args(["--bootstrap-server", &self.addresses().join(",")]).args(args);
+        let output = command.output().expect("java runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+
+    /// A folder of the cluster, for files that a tool reads.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn wait(&mut self) {

@@ -49,6 +49,8 @@ struct State {
     /// Requests that a fault has hit.
     hits: u64,
     connections: Vec<TcpStream>,
+    /// How often connections were cut.
+    cuts: u64,
     closed: bool,
 }
 
@@ -58,7 +60,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state =
-            State { fault: Fault::None, hits: 0, connections: Vec::new(), closed: false };
+            State { fault: Fault::None, hits: 0, connections: Vec::new(), cuts: 0, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = shared.clone();
         std::thread::spawn(move || {
@@ -83,6 +85,7 @@ impl Proxy {
         state.fault = fault;
         state.hits = 0;
         if fault == Fault::Cut {
+            state.cuts += 1;
             for connection in state.connections.drain(..) {
                 drop(connection.shutdown(Shutdown::Both)); // it may be closed already
             }
@@ -100,7 +103,12 @@ impl Proxy {
         let state = self.shared.lock();
         let few = |state: &mut State| state.hits < hits;
         let (state, _) = self.shared.changed.wait_timeout_while(state, within, few).unwrap();
-        assert!(state.hits >= hits, "{:?} hit {} requests within {within:?}", state.fault, state.hits);
+        assert!(
+            state.hits >= hits,
+            "{:?} hit {} requests within {within:?}",
+            state.fault,
+            state.hits
+        );
     }
 }
 
@@ -155,16 +163,18 @@ impl Shared {
             from.read_exact(&mut length)?;
             let mut request = vec![0; u32::from_be_bytes(length) as usize];
             from.read_exact(&mut request)?;
-            let kind = request.get(..2).map_or(u16::MAX, |kind| u16::from_be_bytes([kind[0], kind[1]]));
+            let kind =
+                request.get(..2).map_or(u16::MAX, |kind| u16::from_be_bytes([kind[0], kind[1]]));
             let fault = self.hit(kind);
             match fault {
                 Fault::Delay(time) => std::thread::sleep(time),
                 Fault::BlackHole | Fault::Hold(_) => {
                     let state = self.lock();
-                    let same = |state: &mut State| state.fault == fault && !state.closed;
+                    let cuts = state.cuts;
+                    let same = |state: &mut State| state.fault == fault;
                     let state = self.changed.wait_while(state, same).unwrap();
-                    if state.closed || state.fault == Fault::Cut {
-                        return Ok(());
+                    if state.cuts != cuts {
+                        return Ok(()); // what was held goes the way of its connection
                     }
                 }
                 // Set before the request is sent, so that its answer cannot be faster.
