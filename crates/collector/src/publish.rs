@@ -28,8 +28,7 @@ pub(crate) fn raw(body: RawBody, partitions: u32) -> Vec<Record> {
         RawBody::RunEnd(end) => &end.connection,
     };
     let key = Bytes::copy_from_slice(connection.as_str().as_bytes());
-    let body = Bytes::from(encode_raw(body));
-    let record = Record::new(topic::RAW, key, body);
+    let record = Record::new(topic::RAW, key, encode_raw(body));
     (0..partitions.max(1)).map(|partition| record.clone().at(partition)).collect()
 }
 

@@ -147,50 +147,71 @@ impl<B: Bus> Stage<B> {
             self.ready.set(&part(*number), None);
         }
         self.held.retain(|number, _| assigned.contains(number));
-        for number in assigned {
-            self.stand(number, reader).await?;
+        self.stand_again(reader).await?;
+        let due = |retry: &Instant| *retry <= Instant::now();
+        let new: Vec<u32> = assigned
+            .into_iter()
+            .filter(|number| !self.open.contains_key(number))
+            .filter(|number| self.held.get(number).is_none_or(due))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let committed = committed(&self.bus).await;
+        for number in new {
+            let opened = match &committed {
+                Ok(committed) => self.open(number, committed, reader).await,
+                Err(error) => Err(Error::Committed(chain(error))),
+            };
+            match opened {
+                Ok(()) => {
+                    self.held.remove(&number);
+                    self.ready.set(&part(number), None);
+                }
+                Err(error) => {
+                    self.open.remove(&number);
+                    self.hold(number, error)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Lets the reader stand where the state of a partition stands; opens it first if need be.
-    async fn stand(&mut self, number: u32, reader: &mut B::Reader) -> Result<(), Error> {
-        let start = match self.open.get(&number) {
-            Some(owned) => Start::At(owned.partition.position()?),
-            None if self.held.get(&number).is_some_and(|retry| *retry > Instant::now()) => {
-                return Ok(());
-            }
-            None => match self.open(number).await {
-                Ok(start) => start,
-                Err(error) => return self.hold(number, error),
-            },
-        };
-        let stood = self.read_from(number, start, reader).await;
-        match stood {
-            Ok(()) => {
-                self.held.remove(&number);
-                self.ready.set(&part(number), None);
-                Ok(())
-            }
-            Err(error) => {
-                self.open.remove(&number);
-                self.hold(number, error)
+    /// Lets the reader stand where the states of the open partitions stand: it may have gone back,
+    /// or have lost and regained one in between.
+    async fn stand_again(&mut self, reader: &mut B::Reader) -> Result<(), Error> {
+        let mut at = Positions::none();
+        for (number, owned) in &self.open {
+            at.set(topic::MATCHES, *number, owned.partition.position()?);
+        }
+        while !at.is_empty() {
+            match reader.read_from(&at).await {
+                Err(error) if error.is_retryable() && !self.stop.is_cancelled() => {
+                    tracing::warn!(%error, "standing where the state stands is tried again");
+                    tokio::time::sleep(LOOK).await;
+                }
+                stood => return Ok(stood?),
             }
         }
+        Ok(())
     }
 
-    async fn open(&mut self, number: u32) -> Result<Start, Error> {
+    /// Opens a partition and lets the reader stand where its state stands.
+    async fn open(
+        &mut self,
+        number: u32,
+        committed: &Positions,
+        reader: &mut B::Reader,
+    ) -> Result<(), Error> {
         self.saving.closed(number).await; // the file may still be on its way out
         let rules = self.rules.active().await?;
         let sources = self.bus.partitions(topic::EVENTS);
-        let stages = self.bus.stage_positions().await?;
-        let stage = stages.iter().find(|(name, _)| name == CORRELATE_STAGE);
-        let committed = stage.and_then(|(_, at)| at.get(topic::MATCHES, number)).unwrap_or(0);
+        let committed = committed.get(topic::MATCHES, number).unwrap_or(0);
         let opened = Partition::open(&self.settings, number, rules, sources, committed).await;
         let (partition, start) = opened?;
         let save_at = self.saving.next();
         self.open.insert(number, Owned { partition, save_at });
-        Ok(start)
+        self.read_from(number, start, reader).await
     }
 
     async fn read_from(
@@ -345,6 +366,13 @@ impl<B: Bus> Stage<B> {
     }
 }
 
+/// What the bus knows of where the stage stands.
+async fn committed<B: Bus>(bus: &B) -> Result<Positions, Error> {
+    let stages = bus.stage_positions().await?;
+    let mine = stages.into_iter().find(|(name, _)| name == CORRELATE_STAGE);
+    Ok(mine.map(|(_, at)| at).unwrap_or_default())
+}
+
 /// What to do about a rule that a correlator does not know.
 ///
 /// Waits while the active set is one that this release cannot judge by.
@@ -354,8 +382,7 @@ async fn answer<B: Bus>(
     stop: &CancellationToken,
     rule: Hash,
 ) -> Result<Answer, Error> {
-    let mut active = ActiveSet::new(rules.clone(), ready.clone());
-    let active = active.wait(stop).await?.ok_or(Error::Stopped)?;
+    let (_, active) = rules.wait(ready, stop).await?.ok_or(Error::Stopped)?;
     if active.get(&rule).is_some() {
         return Ok(Answer::Sets(vec![active]));
     }

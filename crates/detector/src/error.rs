@@ -75,6 +75,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// Without it nobody knows whether a partition has had a state.
+    #[error("the bus does not tell where correlate stands: {0}; it is asked again")]
+    Committed(String),
     /// The process ends.
     #[error("stopped before the rules could be read")]
     Stopped,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hubwarden_bus::{Bus, Delivered, Positions, Record, commit_when_room, topic};
@@ -10,7 +10,9 @@ use hubwarden_event::{Hash, hash_parts};
 use hubwarden_proto::{Message, v1};
 use hubwarden_rules::{RuleFile, RuleSet};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::readiness::chain;
 use crate::{Error, Readiness, Rulebook};
@@ -128,8 +130,11 @@ impl Topic {
 pub(crate) struct RuleSets<B> {
     bus: B,
     /// Newest use first, by content hash of the record.
-    compiled: Arc<Mutex<Vec<(Hash, Arc<RuleSet>)>>>,
+    compiled: Arc<Mutex<Vec<Compiled>>>,
 }
+
+/// A set under the hash of its record.
+type Compiled = (Hash, Arc<RuleSet>);
 
 impl<B: Bus> RuleSets<B> {
     pub(crate) fn new(bus: B) -> Self {
@@ -162,6 +167,41 @@ impl<B: Bus> RuleSets<B> {
         Ok(None)
     }
 
+    /// The active set, as soon as there is one that this release can judge by, and an end of the
+    /// topic before that: what is beyond it is news. Nothing when stopped.
+    ///
+    /// # Errors
+    /// The bus fails for good.
+    pub(crate) async fn wait(
+        &self,
+        ready: &Readiness,
+        stop: &CancellationToken,
+    ) -> Result<Option<(u64, Arc<RuleSet>)>, Error> {
+        loop {
+            match self.read().await {
+                Ok(read) => {
+                    ready.set(RULES, None);
+                    return Ok(Some(read));
+                }
+                Err(error) if error.is_of_rules() => ready.set(RULES, Some(chain(&error))),
+                Err(error) => return Err(error),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<(u64, Arc<RuleSet>), Error> {
+        let end = self.end().await?;
+        Ok((end, self.active().await?))
+    }
+
+    async fn end(&self) -> Result<u64, Error> {
+        Ok(self.bus.ends().await?.get(topic::RULES, 0).unwrap_or(0))
+    }
+
     fn compile(&self, topic: &Topic, set: &v1::RuleSet) -> Result<Arc<RuleSet>, Error> {
         let key = Hash(hash_parts([set.encode_to_vec().as_slice()]));
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,34 +228,43 @@ impl<B: Bus> RuleSets<B> {
 pub(crate) struct ActiveSet<B> {
     sets: RuleSets<B>,
     ready: Readiness,
-    /// End of the topic when it was last read.
+    /// End of the topic before it was last read.
     seen: u64,
-    looked_at: Instant,
-    look_every: Duration,
+    /// On a cluster the end of the topic as it was lately: to ask before every batch would cost more
+    /// than the batch. Alone, one asks, and every event meets the set that was there before it.
+    lately: Option<(watch::Receiver<u64>, AbortOnDropHandle<()>)>,
 }
 
 impl<B: Bus> ActiveSet<B> {
     pub(crate) fn new(sets: RuleSets<B>, ready: Readiness) -> Self {
-        // to ask a cluster before every batch would cost more than the batch
         let alone = sets.bus.partitions(topic::EVENTS) == 1;
-        let look_every = if alone { Duration::ZERO } else { LOOK };
-        Self { sets, ready, seen: 0, looked_at: Instant::now(), look_every }
+        let lately = (!alone).then(|| {
+            let (tell, lately) = watch::channel(0);
+            let sets = sets.clone();
+            let looking = tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LOOK).await;
+                    match sets.end().await {
+                        Ok(end) => drop(tell.send_replace(end)),
+                        Err(error) => tracing::debug!(%error, "no news of rule sets"),
+                    }
+                }
+            });
+            (lately, AbortOnDropHandle::new(looking))
+        });
+        Self { sets, ready, seen: 0, lately }
     }
 
-    /// Whether something was published since the set was last read; asks a cluster once a second.
+    /// Whether something was published since the set was last read.
     ///
     /// # Errors
-    /// The bus fails for good.
-    pub(crate) async fn has_changed(&mut self) -> Result<bool, Error> {
-        if self.looked_at.elapsed() < self.look_every {
-            return Ok(false);
-        }
-        self.looked_at = Instant::now();
-        match self.end().await {
-            Ok(end) => Ok(end != self.seen),
-            Err(Error::Bus(error)) if error.is_retryable() => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// The bus fails.
+    pub(crate) async fn has_changed(&self) -> Result<bool, Error> {
+        let end = match &self.lately {
+            Some((lately, _)) => *lately.borrow(),
+            None => self.sets.end().await?,
+        };
+        Ok(end > self.seen)
     }
 
     /// The active set, as soon as there is one that this release can judge by; nothing when stopped.
@@ -226,32 +275,10 @@ impl<B: Bus> ActiveSet<B> {
         &mut self,
         stop: &CancellationToken,
     ) -> Result<Option<Arc<RuleSet>>, Error> {
-        loop {
-            match self.read().await {
-                Ok(set) => {
-                    self.ready.set(RULES, None);
-                    self.ready.judges_by(set.hash());
-                    return Ok(Some(set));
-                }
-                Err(error) if error.is_of_rules() => self.ready.set(RULES, Some(chain(&error))),
-                Err(error) => return Err(error),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(None),
-                () = tokio::time::sleep(LOOK) => {}
-            }
-        }
-    }
-
-    async fn read(&mut self) -> Result<Arc<RuleSet>, Error> {
-        let end = self.end().await?; // before the set: what comes meanwhile is a change
-        let set = self.sets.active().await?;
+        let Some((end, set)) = self.sets.wait(&self.ready, stop).await? else { return Ok(None) };
         self.seen = end;
-        Ok(set)
-    }
-
-    async fn end(&self) -> Result<u64, Error> {
-        Ok(self.sets.bus.ends().await?.get(topic::RULES, 0).unwrap_or(0))
+        self.ready.judges_by(set.hash());
+        Ok(Some(set))
     }
 }
 

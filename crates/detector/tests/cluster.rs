@@ -489,3 +489,29 @@ async fn every_replica_comes_to_judge_by_the_published_set_also_while_nothing_ha
     }
     cluster.stop(running).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_moves_when_the_marks_of_all_source_partitions_have_come() {
+    let mut cluster = Cluster::new().await;
+    let mark = |days: i64, partition| {
+        let progress = Progress {
+            connection: "octo".into(),
+            run: RunId::live(),
+            kind: Kind::Audit,
+            through: Timestamp::from_millis(1_790_000_000_000 + days * 86_400_000),
+        };
+        let body = proto::encode_event(EventBody::Progress(progress));
+        Record::new(topic::EVENTS, "octo", body).at(partition)
+    };
+    cluster.work(0..2).await;
+    cluster.write(vec![mark(10, 0), mark(10, 1)]).await;
+    cluster.write(vec![mark(20, 0), mark(20, 1)]).await;
+    cluster.work(2..3).await;
+    let (counts, _) = cluster.findings().await;
+    assert_eq!(counts.len() as u64, ACTORS, "a partition was silent, so nothing was forgotten");
+
+    cluster.write(vec![mark(10, 2), mark(20, 2)]).await;
+    cluster.work(3..4).await;
+    let (counts, _) = cluster.findings().await;
+    assert!(counts.values().all(|count| *count == 3), "the windows had been freed: {counts:?}");
+}
