@@ -25,7 +25,5 @@ pub use error::Error;
 pub use matching::{MATCH_STAGE, MatchCounts, MatchStage, run_match};
 pub use partition::{Correlating, Lost, Snapshots};
 pub use readiness::Readiness;
-pub use rulebook::{
-    ListSource, Replaced, Rulebook, RulesConfig, last_change, read_rule_file, rule_paths,
-};
+pub use rulebook::{ListSource, Rulebook, RulesConfig, last_change, read_rule_file, rule_paths};
 pub use schema::Catalogue;

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet, names_in};
+use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -80,38 +80,23 @@ pub struct Rulebook {
     pub files: Vec<RuleFile>,
     /// The lists.
     pub lists: Lists,
-    /// Shipped files that stand back for files of one's own, by name.
-    pub replaced: Vec<Replaced>,
-}
-
-/// A shipped rule file that one of one's own replaces, because it has a rule of the same name or id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Replaced {
-    /// The file of this release.
-    pub shipped: String,
-    /// The file that stands for it.
-    pub own: String,
-    /// The name or id that both have.
-    pub name: String,
 }
 
 impl Rulebook {
     /// The rules and lists of this release.
     pub fn shipped() -> Self {
-        Self { files: shipped::rule_files(), lists: shipped::lists(), replaced: Vec::new() }
+        Self { files: shipped::rule_files(), lists: shipped::lists() }
     }
 
-    /// Reads what the configuration names; configured lists replace shipped ones of the same name,
-    /// and a rule file of one's own that loads replaces a shipped one with a rule of the same name or id.
+    /// Reads what the configuration names; configured lists replace shipped ones of the same name.
     ///
     /// # Errors
     /// A folder or list file that cannot be read. A flaw inside a rule file is not an error: it is
     /// told by [`compile`](Self::compile) and the other rules load.
     pub fn read(rules: &RulesConfig, lists: &BTreeMap<String, ListSource>) -> Result<Self, Error> {
         let mut book = if rules.shipped { Self::shipped() } else { Self::default() };
-        let mut own = Vec::new();
         for folder in &rules.dirs {
-            own.extend(read_folder(folder)?);
+            book.files.extend(read_folder(folder)?);
         }
         for (name, source) in lists {
             let values = match source {
@@ -120,32 +105,7 @@ impl Rulebook {
             };
             book.lists.insert(name, values);
         }
-        book.take_own(own);
         Ok(book)
-    }
-
-    /// Adds rule files of one's own. One that does not load by itself replaces nothing: a mistake in
-    /// it must not take the shipped rule away.
-    fn take_own(&mut self, own: Vec<RuleFile>) {
-        if !self.files.is_empty() && !own.is_empty() {
-            let loaded = RuleSet::compile(&own, &self.lists, Some(&Catalogue)).set;
-            let loaded = |file: &RuleFile| loaded.rules().iter().any(|rule| rule.file == file.name);
-            let names: Vec<_> = own.iter().filter(|file| loaded(file)).collect();
-            let names: Vec<_> = names.into_iter().map(|file| (file, names_in(file))).collect();
-            let replaced = &mut self.replaced;
-            self.files.retain(|shipped| {
-                let its = names_in(shipped);
-                let same = names.iter().find_map(|(file, names)| {
-                    Some((file, names.intersection(&its).next()?.clone()))
-                });
-                if let Some((file, name)) = &same {
-                    let (shipped, own) = (shipped.name.clone(), file.name.clone());
-                    replaced.push(Replaced { shipped, own, name: name.clone() });
-                }
-                same.is_none()
-            });
-        }
-        self.files.extend(own);
     }
 
     /// The set of these rules, and what there is to say about them.

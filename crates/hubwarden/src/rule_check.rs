@@ -47,14 +47,6 @@ pub(crate) fn check_rules(config: &Config) -> Vec<CheckLine> {
     };
     let status = rules_status(&book);
     let mut lines = vec![CheckLine::new(Level::Ok, "rules", format!("{} loaded", status.loaded))];
-    for replaced in &book.replaced {
-        let found = format!("{} stands for it: both have `{}`", replaced.own, replaced.name);
-        lines.push(CheckLine::new(
-            Level::Ok,
-            format!("shipped rule file {}", replaced.shipped),
-            found,
-        ));
-    }
     for refused in &status.refused {
         let mut found = format!("not loaded: {}", refused.reason);
         if let Some(list) = cause(config, &book, &refused.name) {

@@ -191,19 +191,6 @@ impl Drafts {
     }
 }
 
-/// The names and ids of a file's documents, as rules of other files would clash with them.
-///
-/// Documents that cannot be read are left out.
-pub fn names_in(file: &RuleFile) -> BTreeSet<String> {
-    let mut drafts = Drafts::default();
-    for (position, node) in documents(&file.text).into_iter().enumerate() {
-        if let Ok(node) = node {
-            drafts.add(file, position, node, &mut Problems::default());
-        }
-    }
-    drafts.by_name.into_keys().collect()
-}
-
 /// The file's stem; a later document of a file without a name has its number behind it.
 fn default_name(file: &str, position: usize) -> String {
     let base = file.rsplit(['/', '\\']).next().unwrap_or(file);

@@ -49,7 +49,6 @@ pub use correlate::{
     Stored,
 };
 pub use document::LogSource;
-pub use draft::names_in;
 pub use engine::Engine;
 pub use error::Error;
 pub use explain::Trace;

@@ -55,7 +55,6 @@ pub struct RuleInfo {
     /// From which window count on which severity applies at least (`hubwarden.severity: [{gte, level}]`).
     pub severity_steps: Vec<(u64, Severity)>,
     /// Template of the sentence: `{field}`, `{a|b}` for the first present, `{count}`, `{distinct}`.
-    /// Where it is empty, a finding says the title.
     pub sentence: String,
     /// Template of the response, the same placeholders.
     pub response: String,

@@ -1,16 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Input};
 use hubwarden_console::web::now;
-use hubwarden_detector::{Catalogue, Replaced, Rulebook, read_rule_file, rule_paths};
-use hubwarden_event::{GroupKey, RawPosition};
+use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
+use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
-use hubwarden_rules::{
-    Compiled, Engine, ProblemSeverity, RuleFile, RuleInfo, Scratch, Window, lint,
-};
+use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
 use hubwarden_service::nearest;
 use serde::Serialize;
 
@@ -26,7 +22,7 @@ pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure>
     let config = configure(global)?;
     let book = Rulebook::read(&config.rules, &config.lists)?;
     match command {
-        args::Rule::List => list(global, &book),
+        args::Rule::List => list(global, &book.compile()),
         args::Rule::Get(which) => get(global, &book, &which.name),
         args::Rule::Lint(options) => check(global, &book, &options.paths),
         args::Rule::Test(options) => test(global, &book, &options),
@@ -77,8 +73,7 @@ fn window(window: &Window) -> String {
     }
 }
 
-fn list(global: &Global, book: &Rulebook) -> Result<Exit, Failure> {
-    let compiled = &book.compile();
+fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
     let rules: Vec<Listed> =
         compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
     let header = &["level", "rule", "needs", "attack", "blind for", "title"];
@@ -97,9 +92,6 @@ fn list(global: &Global, book: &Rulebook) -> Result<Exit, Failure> {
         compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
     for problem in refused {
         say(&problem.to_string());
-    }
-    for Replaced { shipped, own, name } in &book.replaced {
-        say(&format!("{own} stands for the shipped {shipped}: both have `{name}`"));
     }
     Ok(Exit::Done)
 }
@@ -225,12 +217,9 @@ fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, 
 fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Result<Exit, Failure> {
     let compiled = book.compile();
     let rule = find(&compiled, &options.name)?;
-    let engine = Engine::new(Arc::new(book.compile().set));
-    let (mut scratch, mut matches) = (Scratch::default(), Vec::new());
-    let mut counted = Counted::new();
     let input = Input::from_argument(&options.file);
     let import = Import::new("explain".into(), std::slice::from_ref(&input), now());
-    let mut normalizer = Normalizer::new(Arc::new(config.networks()));
+    let mut normalizer = Normalizer::new(std::sync::Arc::new(config.networks()));
     let mut reader = files::open(&input)?;
     while let Some(chunk) = reader.next_chunk() {
         for item in &chunk.items {
@@ -242,14 +231,6 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
                     let trace = compiled.set.explain(rule, &event.record).to_string();
                     lines.extend(trace.lines().map(Into::into));
                     print_one(Format::Table, &(), &lines)?;
-                    engine.evaluate(&event, &mut scratch, &mut matches);
-                    for matched in matches.drain(..) {
-                        let hits = matched.hits.iter().filter(|hit| hit.rule == rule.hash);
-                        for hit in hits {
-                            let seen = (matched.occurred_at.as_millis(), hit.value.clone());
-                            counted.entry(group(&matched.group)).or_default().push(seen);
-                        }
-                    }
                 }
                 Err(reason) => {
                     print_one(Format::Table, &(), &[format!("line {}: {reason}", item.line)])?
@@ -257,55 +238,5 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
             }
         }
     }
-    print_one(Format::Table, &(), &told(rule, counted))?;
     Ok(Exit::Done)
-}
-
-/// A group as `name value, name value`.
-fn group(key: &GroupKey) -> String {
-    let parts = key.names.iter().zip(&key.values).map(|(name, value)| format!("{name} {value}"));
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-/// Times and values of the events that a rule counts, by group.
-type Counted = BTreeMap<String, Vec<(i64, Option<String>)>>;
-
-/// How far each group came, the nearest to firing first; nothing for a rule that does not count.
-fn told(rule: &RuleInfo, counted: Counted) -> Vec<String> {
-    let (at_least, span_ms, distinct) = match rule.window {
-        Window::Single => return Vec::new(),
-        Window::Events { at_least, span_ms } => (at_least, span_ms, false),
-        Window::Values { at_least, span_ms, .. } => (at_least, span_ms, true),
-    };
-    let needed = window(&rule.window);
-    let mut groups: Vec<(u64, String)> = counted
-        .into_iter()
-        .map(|(group, seen)| (fullest(seen, span_ms, distinct), group))
-        .collect();
-    groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    if groups.is_empty() {
-        return vec![format!("no event counts; the rule needs {needed}")];
-    }
-    let line = |(most, group): &(u64, String)| {
-        let word = if *most >= at_least { "fires" } else { "does not fire" };
-        format!("{word} for {group}: at most {most}, needed are {needed}")
-    };
-    groups.iter().map(line).collect()
-}
-
-/// The most events, or distinct values, of any window.
-fn fullest(mut seen: Vec<(i64, Option<String>)>, span_ms: i64, distinct: bool) -> u64 {
-    seen.sort();
-    let windows = seen.iter().enumerate().map(|(last, (end, _))| {
-        let first = seen.partition_point(|(time, _)| *time < end.saturating_sub(span_ms));
-        let inside = &seen[first..=last];
-        if distinct {
-            let values: BTreeSet<_> =
-                inside.iter().filter_map(|(_, value)| value.as_ref()).collect();
-            values.len()
-        } else {
-            inside.len()
-        }
-    });
-    windows.max().unwrap_or(0) as u64
 }
