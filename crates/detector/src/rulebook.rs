@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use hubwarden_bus::{Bus, Positions, Record, Sink, topic};
 use hubwarden_event::{Hash, hash_parts};
 use hubwarden_proto::{Message, v1};
-use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet};
+use hubwarden_rules::{Compiled, Lists, ProblemSeverity, RuleFile, RuleSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{Catalogue, Error, shipped};
@@ -19,7 +19,9 @@ const ACTIVE: &[u8] = b"active";
 pub struct RulesConfig {
     /// Whether the rules of this release are loaded.
     pub shipped: bool,
-    /// Folders with rule files of one's own (`*.yml`), read beside the shipped ones.
+    /// Folders with rule files of one's own (`*.yml`, `*.yaml`), read beside the shipped ones.
+    ///
+    /// A rule there with the name or id of a shipped one replaces it.
     pub dirs: Vec<PathBuf>,
 }
 
@@ -82,6 +84,27 @@ impl Rulebook {
         RuleSet::compile(&self.files, &self.lists, Some(&Catalogue))
     }
 
+    /// This book, with the text that `before` has for each file of one's own that cannot be loaded now.
+    ///
+    /// So a broken edit changes nothing while people correct it.
+    pub fn or_before(&self, before: &Self) -> Self {
+        let mut book = self.clone();
+        let broken: BTreeSet<String> = self
+            .compile()
+            .problems
+            .into_iter()
+            .filter(|problem| problem.severity == ProblemSeverity::Error)
+            .map(|problem| problem.file)
+            .collect();
+        for file in book.files.iter_mut().filter(|file| broken.contains(&file.name)) {
+            let earlier = before.files.iter().find(|one| one.name == file.name && !one.shipped);
+            if let (Some(earlier), false) = (earlier, file.shipped) {
+                file.text.clone_from(&earlier.text);
+            }
+        }
+        book
+    }
+
     /// Makes this the active set of the bus, unless it is already.
     ///
     /// # Errors
@@ -91,7 +114,8 @@ impl Rulebook {
         let mut set = v1::RuleSet::default();
         let mut records = Vec::new();
         for file in &self.files {
-            let file = v1::RuleFile { name: file.name.clone(), text: file.text.clone() };
+            let RuleFile { name, text, shipped } = file.clone();
+            let file = v1::RuleFile { name, text, shipped };
             set.files.push(add(&mut records, v1::rule_body::Body::File(file)));
         }
         for name in self.lists.names() {
@@ -126,7 +150,8 @@ impl Rulebook {
         for key in set.files.iter().chain(&set.lists) {
             match bodies.get(key) {
                 Some(Some(v1::rule_body::Body::File(file))) => {
-                    book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
+                    let v1::RuleFile { name, text, shipped } = file.clone();
+                    book.files.push(RuleFile { name, text, shipped });
                 }
                 Some(Some(v1::rule_body::Body::List(list))) => {
                     book.lists.insert(&list.name, list.values.clone())
@@ -168,6 +193,7 @@ pub fn read_rule_file(path: &Path) -> Result<RuleFile, Error> {
     Ok(RuleFile {
         name: path.display().to_string(),
         text: String::from_utf8_lossy(&bytes).into_owned(),
+        shipped: false,
     })
 }
 
@@ -186,12 +212,17 @@ pub fn rule_paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
         if path.is_dir() {
             paths.extend(rule_paths(&path)?);
-        } else if name.ends_with(".yml") && !name.ends_with(".cases.yml") {
+        } else if is_rule_file(&name) {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+fn is_rule_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| !stem.ends_with(".cases"))
 }
 
 /// When anything below these folders last changed; to be compared with an earlier answer.

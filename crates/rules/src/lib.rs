@@ -43,7 +43,7 @@ mod view;
 mod yaml;
 
 pub use cases::{Case, CaseEvent, CaseKind, parse_cases};
-pub use compile::{Blind, Compiled, RuleFile};
+pub use compile::{Blind, Compiled, Replaced, RuleFile};
 pub use correlate::{
     CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
     Stored,
