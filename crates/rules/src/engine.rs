@@ -137,7 +137,7 @@ pub(crate) fn severity(output: &Output, level: Severity, view: &mut View<'_, '_>
 /// The folded group values; absent where a correlation's event lacks one.
 ///
 /// Of `a|b` the first that says something counts, since GitHub sends `""` for what is not there.
-fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
+pub(crate) fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
     let mut values = Vec::with_capacity(output.group.len());
     for slots in &output.group {
         let mut found = slots.iter().filter_map(|slot| view.first_text(*slot));
@@ -157,7 +157,7 @@ fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
 /// The folded value that the event adds to a count of values; absent where a field is missing.
 ///
 /// Several fields make a tuple, each part preceded by its length so that no two tuples are alike.
-fn counted_value(fields: &[u32], view: &View<'_, '_>) -> Option<String> {
+pub(crate) fn counted_value(fields: &[u32], view: &View<'_, '_>) -> Option<String> {
     match fields {
         [one] => view.first_text(*one).map(fold),
         _ => {

@@ -16,6 +16,7 @@ mod cases;
 mod compile;
 mod condition;
 mod correlate;
+mod counting;
 mod document;
 mod draft;
 mod engine;
@@ -48,6 +49,7 @@ pub use correlate::{
     CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
     Stored,
 };
+pub use counting::{Count, Counter, GroupCount};
 pub use document::LogSource;
 pub use engine::Engine;
 pub use error::Error;

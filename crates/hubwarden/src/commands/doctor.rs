@@ -105,6 +105,11 @@ fn rules(config: &Config) -> Vec<Line> {
             format!("not loaded: {}", refused.reason),
         ));
     }
+    for replaced in book.compile().replaced {
+        let found = format!("replaces the shipped rule {}", replaced.shipped);
+        let what = format!("rule {} of {}:{}", replaced.rule, replaced.file, replaced.line);
+        lines.push(line(Level::Ok, what, found));
+    }
     for blind in status.blind {
         let found = format!("cannot fire without {}: set it in section [lists]", blind.reason);
         lines.push(line(Level::Warn, format!("rule {}", blind.name), found));

@@ -1,6 +1,7 @@
 //! The crate as a whole: rule files in, verdicts out.
 
 mod compiling;
+mod counting;
 mod engine;
 mod indexing;
 mod rejections;
