@@ -184,21 +184,23 @@ fn explain_counts_for_a_rule_that_counts() {
     let said = explain("one");
     assert!(said.contains("yes counted by rule mass-clone-by-token"), "{said}");
     assert!(
-        said.contains("no  hashed_token \"h\": 1 of 10 distinct repo within 5m needed"),
+        said.contains("no  hashed_token or token_id \"h\": 1 of 10 distinct repo or repository within 5m needed"),
         "{said}"
     );
     let lines = |every: usize| (0..10).map(|n| clone(n, n * every)).collect::<Vec<_>>().join("\n");
     home.write("near", lines(40));
     let said = explain("near");
     assert!(
-        said.contains("8 of 10 distinct repo within 5m needed; enough only within 6m"),
+        said.contains(
+            "8 of 10 distinct repo or repository within 5m needed; enough only within 6m"
+        ),
         "{said}"
     );
     home.write("enough", lines(30));
     let said = explain("enough");
     assert!(
         said.contains(
-            "yes hashed_token \"h\": 10 of 10 distinct repo within 5m needed, from 2026-"
+            "yes hashed_token or token_id \"h\": 10 of 10 distinct repo or repository within 5m needed, from 2026-"
         ),
         "{said}"
     );

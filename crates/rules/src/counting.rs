@@ -229,7 +229,8 @@ impl Count {
     fn print(&self, group: &GroupCount, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if group.reached { "yes" } else { "no " };
         let named = self.group_by.iter().zip(&group.values);
-        let named: Vec<_> = named.map(|(name, value)| format!("{name} {value:?}")).collect();
+        let named: Vec<_> =
+            named.map(|(name, value)| format!("{} {value:?}", name.replace('|', " or "))).collect();
         let whose = if named.is_empty() { "all".into() } else { named.join(", ") };
         write!(f, "{mark} {whose}: {} of {} needed", group.peak, self.window)?;
         match (group.reached, group.shortest_ms) {

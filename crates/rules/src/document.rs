@@ -2,7 +2,7 @@
 
 use hubwarden_event::Severity;
 
-use crate::house::{House, duration, group_by, level, whole};
+use crate::house::{self, House, duration, group_by, level, whole};
 use crate::problem::{Flaw, Flaws, flaw, quoted, suggestion};
 use crate::yaml::{Entry, Node, Value};
 
@@ -429,7 +429,7 @@ fn threshold(node: &Node, by_value: bool) -> Result<(u64, Option<Vec<String>>), 
                 return flaw(*line, format!("condition operator `{key}` is not supported: {gt}"));
             }
             "field" if by_value => {
-                fields = Some(node.texts("`field`")?.into_iter().map(|(_, name)| name).collect());
+                fields = Some(house::fields(node, "`field`", "to count")?);
             }
             "field" => return flaw(*line, "`field` belongs to `type: value_count`"),
             other => {

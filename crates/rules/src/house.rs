@@ -116,13 +116,18 @@ pub(crate) fn duration(node: &Node, what: &str) -> Result<i64, Flaw> {
 
 /// Names of fields; `a|b` takes the first that is present.
 pub(crate) fn group_by(node: &Node) -> Result<Vec<String>, Flaw> {
-    let fields = node.texts("`group-by`")?;
+    fields(node, "`group-by`", "to group by")
+}
+
+/// Names of fields; `a|b` takes the first that says something.
+pub(crate) fn fields(node: &Node, key: &str, purpose: &str) -> Result<Vec<String>, Flaw> {
+    let fields = node.texts(key)?;
     for (position, (line, field)) in fields.iter().enumerate() {
         if field.split('|').any(|name| name.trim() != name || name.is_empty()) {
-            return flaw(*line, format!("{} is no field to group by", quoted(field)));
+            return flaw(*line, format!("{} is no field {purpose}", quoted(field)));
         }
         if fields[..position].iter().any(|(_, other)| other == field) {
-            return flaw(*line, format!("{} stands twice in `group-by`", quoted(field)));
+            return flaw(*line, format!("{} stands twice in {key}", quoted(field)));
         }
     }
     Ok(fields.into_iter().map(|(_, field)| field).collect())

@@ -27,6 +27,7 @@ mod house;
 mod item;
 mod lint;
 mod lists;
+mod making;
 mod modifier;
 mod number;
 mod pattern;

@@ -37,7 +37,8 @@ impl fmt::Display for Window {
                 write!(f, "{at_least} events within {}", text(*span_ms))
             }
             Self::Values { fields, at_least, span_ms } => {
-                write!(f, "{at_least} distinct {} within {}", fields.join("+"), text(*span_ms))
+                let fields = fields.join("+").replace('|', " or ");
+                write!(f, "{at_least} distinct {fields} within {}", text(*span_ms))
             }
         }
     }

@@ -118,3 +118,23 @@ proptest! {
         prop_assert_eq!(group.reached, peak >= at_least);
     }
 }
+
+#[test]
+fn of_two_fields_to_count_the_first_that_says_something_counts() {
+    let set = counting(&VALUES.replace("field: repo", "field: repo|repository"));
+    let events = [
+        at(0, 0, &destroy("mona", "o/a")),
+        at(
+            1,
+            1,
+            &json!({"action": "repo.destroy", "actor": "mona", "repo": "", "repository": "o/b"}),
+        ),
+        at(2, 2, &json!({"action": "repo.destroy", "actor": "mona", "repository": "O/A"})),
+        at(
+            3,
+            3,
+            &json!({"action": "repo.destroy", "actor": "mona", "repo": "o/c", "repository": "x"}),
+        ),
+    ];
+    assert_eq!(count(&set, &events).groups[0].peak, 3);
+}
