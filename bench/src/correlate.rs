@@ -65,7 +65,7 @@ pub(crate) fn windows() -> Outcome<Figure> {
 async fn seconds(folder: &Path, windows: u64) -> Outcome<f64> {
     let bus = Memory::default();
     let rulebook = Rulebook {
-        files: vec![RuleFile { name: "many.yml".into(), text: RULE.into() }],
+        files: vec![RuleFile { name: "many.yml".into(), text: RULE.into(), shipped: false }],
         ..Rulebook::default()
     };
     rulebook.publish(&bus).await?;

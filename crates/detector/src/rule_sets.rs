@@ -42,7 +42,8 @@ impl Rulebook {
         let mut set = v1::RuleSet::default();
         let mut records = Vec::new();
         for file in &self.files {
-            let file = v1::RuleFile { name: file.name.clone(), text: file.text.clone() };
+            let RuleFile { name, text, shipped } = file.clone();
+            let file = v1::RuleFile { name, text, shipped };
             set.files.push(add(&mut records, v1::rule_body::Body::File(file)));
         }
         for name in self.lists.names() {
@@ -115,7 +116,8 @@ impl Topic {
         let mut book = Rulebook::default();
         for key in &set.files {
             let file = self.files.get(key).ok_or(Error::IncompleteRuleSet)?;
-            book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
+            let v1::RuleFile { name, text, shipped } = file.clone();
+            book.files.push(RuleFile { name, text, shipped });
         }
         for key in &set.lists {
             let list = self.lists.get(key).ok_or(Error::IncompleteRuleSet)?;

@@ -1,8 +1,8 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet};
+use hubwarden_rules::{Compiled, Lists, ProblemSeverity, RuleFile, RuleSet};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,7 +15,9 @@ use crate::{Catalogue, Error, shipped};
 pub struct RulesConfig {
     /// Whether the rules of this release are loaded.
     pub shipped: bool,
-    /// Folders with rule files of one's own (`*.yml`), read beside the shipped ones.
+    /// Folders with rule files of one's own (`*.yml`, `*.yaml`), read beside the shipped ones.
+    ///
+    /// A rule there with the name or id of a shipped one replaces it.
     pub dirs: Vec<PathBuf>,
 }
 
@@ -112,6 +114,27 @@ impl Rulebook {
     pub fn compile(&self) -> Compiled {
         RuleSet::compile(&self.files, &self.lists, Some(&Catalogue))
     }
+
+    /// This book, with the text that `before` has for each file of one's own that cannot be loaded now.
+    ///
+    /// So a broken edit changes nothing while people correct it.
+    pub fn or_before(&self, before: &Self) -> Self {
+        let mut book = self.clone();
+        let broken: BTreeSet<String> = self
+            .compile()
+            .problems
+            .into_iter()
+            .filter(|problem| problem.severity == ProblemSeverity::Error)
+            .map(|problem| problem.file)
+            .collect();
+        for file in book.files.iter_mut().filter(|file| broken.contains(&file.name)) {
+            let earlier = before.files.iter().find(|one| one.name == file.name && !one.shipped);
+            if let (Some(earlier), false) = (earlier, file.shipped) {
+                file.text.clone_from(&earlier.text);
+            }
+        }
+        book
+    }
 }
 
 fn read_text(file: &Path) -> Result<String, Error> {
@@ -136,6 +159,7 @@ pub fn read_rule_file(path: &Path) -> Result<RuleFile, Error> {
     Ok(RuleFile {
         name: path.display().to_string(),
         text: String::from_utf8_lossy(&bytes).into_owned(),
+        shipped: false,
     })
 }
 
@@ -154,12 +178,17 @@ pub fn rule_paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
         if path.is_dir() {
             paths.extend(rule_paths(&path)?);
-        } else if name.ends_with(".yml") && !name.ends_with(".cases.yml") {
+        } else if is_rule_file(&name) {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+fn is_rule_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| !stem.ends_with(".cases"))
 }
 
 /// When anything below these folders last changed; to be compared with an earlier answer.

@@ -55,6 +55,11 @@ pub(crate) fn check_rules(config: &Config) -> Vec<CheckLine> {
         let what = format!("rule file {}", refused.name);
         lines.push(CheckLine::new(Level::Fail, what, found));
     }
+    for replaced in book.compile().replaced {
+        let found = format!("replaces the shipped rule {}", replaced.shipped);
+        let what = format!("rule {} of {}:{}", replaced.rule, replaced.file, replaced.line);
+        lines.push(CheckLine::new(Level::Ok, what, found));
+    }
     for blind in status.blind {
         let found = format!("cannot fire without {}: set it in section [lists]", blind.reason);
         lines.push(CheckLine::new(Level::Warn, format!("rule {}", blind.name), found));

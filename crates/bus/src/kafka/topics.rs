@@ -266,9 +266,9 @@ mod tests {
             let found = layout.settings.iter().find(|(key, _)| *key == "retention.ms");
             found.map(|(_, wanted)| wanted.value())
         };
-        assert_eq!(retention(RAW).unwrap(), "604800000");
-        assert_eq!(retention(EVENTS).unwrap(), "259200000");
-        assert_eq!(retention(FINDINGS).unwrap(), "2592000000");
+        assert_eq!(retention(topic::RAW).unwrap(), "604800000");
+        assert_eq!(retention(topic::EVENTS).unwrap(), "259200000");
+        assert_eq!(retention(topic::FINDINGS).unwrap(), "2592000000");
         assert_eq!(retention(topic::CURSORS), None);
         assert_eq!(layout(topic::RULES, 12, 3).partitions, 1);
         assert_eq!(layout(topic::CURSORS, 12, 3).settings[0].1.value(), "compact");

@@ -6,7 +6,7 @@ use hubwarden_console::web::now;
 use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
 use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
-use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, Window, lint};
+use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, lint};
 use hubwarden_service::nearest;
 use serde::Serialize;
 
@@ -40,50 +40,45 @@ struct Listed {
     attack: Vec<String>,
     file: String,
     blind: Vec<String>,
+    /// Shipped rules in whose place it stands.
+    replaces: Vec<String>,
 }
 
 impl Listed {
     fn of(rule: &RuleInfo, compiled: &Compiled) -> Self {
         let blind = compiled.blind.iter().find(|blind| blind.rule == rule.hash);
+        let replaced = compiled.replaced.iter().filter(|one| one.rule == rule.name);
         Self {
             name: rule.name.clone(),
             level: rule.level.as_str(),
             title: rule.title.clone(),
-            window: window(&rule.window),
+            window: rule.window.to_string(),
             attack: rule.attack.clone(),
             file: rule.file.clone(),
             blind: blind.map(|blind| blind.missing.clone()).unwrap_or_default(),
+            replaces: replaced.map(|one| one.shipped.clone()).collect(),
         }
     }
-}
 
-fn window(window: &Window) -> String {
-    let minutes = |span_ms: &i64| match span_ms / 60_000 {
-        0 => format!("{} s", span_ms / 1000),
-        minutes => format!("{minutes} min"),
-    };
-    match window {
-        Window::Single => "one event".into(),
-        Window::Events { at_least, span_ms } => {
-            format!("{at_least} events in {}", minutes(span_ms))
-        }
-        Window::Values { fields, at_least, span_ms } => {
-            format!("{at_least} distinct {} in {}", fields.join("+"), minutes(span_ms))
-        }
+    /// What there is to know before one relies on it.
+    fn note(&self) -> String {
+        let blind = self.blind.iter().map(|list| format!("blind without list {list}"));
+        let replaces = self.replaces.iter().map(|name| format!("replaces the shipped rule {name}"));
+        blind.chain(replaces).collect::<Vec<_>>().join("; ")
     }
 }
 
 fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
     let rules: Vec<Listed> =
         compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
-    let header = &["level", "rule", "needs", "attack", "blind for", "title"];
+    let header = &["level", "rule", "needs", "attack", "note", "title"];
     let row = |rule: &Listed| {
         vec![
             rule.level.to_owned(),
             rule.name.clone(),
             rule.window.clone(),
             rule.attack.join(" "),
-            rule.blind.join(" "),
+            rule.note(),
             rule.title.clone(),
         ]
     };
@@ -140,7 +135,8 @@ fn get(global: &Global, book: &Rulebook, name: &str) -> Result<Exit, Failure> {
 
 fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Failure> {
     let files = if paths.is_empty() { book.files.clone() } else { read(paths)? };
-    let problems = lint(&files, &book.lists, Some(&Catalogue));
+    let mut problems = lint(&beside(&files, book), &book.lists, Some(&Catalogue));
+    problems.retain(|problem| files.iter().any(|file| file.name == problem.file));
     #[derive(Serialize)]
     struct Row {
         severity: &'static str,
@@ -174,6 +170,18 @@ fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Fa
         problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
     say(&format!("{} files, {} problems, {errors} errors", files.len(), problems.len()));
     Ok(if errors > 0 { Exit::Gate } else { Exit::Done })
+}
+
+/// These files and the book's others: a rule may count what another file finds, or replace it.
+fn beside(files: &[RuleFile], book: &Rulebook) -> Vec<RuleFile> {
+    let real = |file: &RuleFile| std::fs::canonicalize(&file.name).ok();
+    let given: Vec<_> = files.iter().map(real).collect();
+    let is_given = |file: &RuleFile| {
+        let found = if file.shipped { None } else { real(file) };
+        files.contains(file) || found.is_some() && given.contains(&found)
+    };
+    let others = book.files.iter().filter(|file| !is_given(file));
+    files.iter().chain(others).cloned().collect()
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
@@ -220,11 +228,13 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
     let input = Input::from_argument(&options.file);
     let import = Import::new("explain".into(), std::slice::from_ref(&input), now());
     let mut normalizer = Normalizer::new(std::sync::Arc::new(config.networks()));
+    let mut counter = compiled.set.counter(rule);
     let mut reader = files::open(&input)?;
     while let Some(chunk) = reader.next_chunk() {
         for item in &chunk.items {
             match normalizer.normalize(&import.record(&chunk, item), RawPosition::default()) {
                 Ok(event) => {
+                    counter.iter_mut().for_each(|counter| counter.add(&event));
                     let action = event.record.first("action").unwrap_or_default();
                     let mut lines =
                         vec![format!("line {}: {action} at {}", item.line, event.occurred_at)];
@@ -237,6 +247,10 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
                 }
             }
         }
+    }
+    if let Some(counter) = counter {
+        let count = counter.finish().to_string();
+        print_one(Format::Table, &(), &count.lines().map(Into::into).collect::<Vec<_>>())?;
     }
     Ok(Exit::Done)
 }

@@ -71,6 +71,11 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
             count("blind"),
             count("refused")
         ));
+        let refused = rules.get("refused").and_then(serde_json::Value::as_array);
+        for file in refused.into_iter().flatten() {
+            let named = |key: &str| file.get(key).map(text).unwrap_or_default();
+            lines.push(format!("  REFUSED: {}: {}", named("name"), named("reason")));
+        }
     }
     lines
 }
