@@ -42,12 +42,19 @@ const ARROWS: [(&str, &[&str]); 13] = [
 const PURE: [&str; 3] = ["event", "catalog", "rules"];
 
 /// Libraries that only some crates may name outside their tests.
-const FENCES: [(&str, &[&str]); 6] = [
+const FENCES: [(&str, &[&str]); 12] = [
     ("rdkafka", &["bus"]),
     ("figment", &["service"]),
     ("opentelemetry", &["service"]),
     // in detector it only brings TLS to `object_store`
     ("reqwest", &["collector", "detector"]),
+    ("opentelemetry_sdk", &["service"]),
+    ("opentelemetry-otlp", &["service"]),
+    ("opentelemetry-prometheus", &["service"]),
+    ("opentelemetry-semantic-conventions", &["service"]),
+    ("tracing-opentelemetry", &["service"]),
+    ("prometheus", &["service"]),
+    ("reqwest", &["collector"]),
     ("rusqlite", &["console", "detector"]),
     ("hubwarden-testkit", &[]),
 ];
