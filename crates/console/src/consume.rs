@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use hubwarden_bus::{Batch, Limit, Positions, Sink, Source};
+use hubwarden_service::metrics::{Pace, Step, Transaction};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::{Error, FindingStore, Intake, Unreadable};
+use crate::{Error, FindingStore, Intake, Unreadable, metrics};
 
 /// The name under which the bus knows this stage.
 pub const STAGE: &str = "console";
@@ -26,20 +28,36 @@ pub async fn run<B: Source + Sink>(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     resume(&mut bus, &store.positions().await?).await?;
+    let mut lag = Pace::default();
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             batch = bus.next_batch(Limit::default()) => batch?,
         };
+        if batch.records.is_empty() {
+            metrics::assigned(&bus);
+            continue;
+        }
+        let cycle = metrics::cycle(&batch);
         let intake = read(&batch);
         let consumed = intake.consumed.clone();
+        let severities = metrics::severities(&intake);
         for record in &intake.unreadable {
             let (topic, position) = (record.topic, record.position);
             tracing::error!(%topic, position, reason = record.reason, "kept a record that is not a finding aside");
         }
-        let changed = store.take_in(intake).await?;
+        let storing = metrics::storing();
+        let changed = store.take_in(intake).instrument(cycle.span().clone()).await?;
+        drop(storing);
+        metrics::stored(&severities);
         tracing::debug!(records = batch.records.len(), changed, "took findings in");
+        let committing = cycle.time(Step::Commit);
         bus.commit(Vec::new(), &consumed).await?;
+        drop(committing);
+        cycle.ended(Transaction::Committed);
+        if lag.is_due() {
+            metrics::lag(&bus).await;
+        }
     }
 }
 

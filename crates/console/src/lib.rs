@@ -13,6 +13,7 @@ pub mod escape;
 mod filter;
 mod findings;
 pub mod link;
+mod metrics;
 mod status;
 mod store;
 pub mod web;

@@ -123,3 +123,23 @@ async fn findings_that_were_missed_are_not_passed_over() {
     let error = run(reader, &store, CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, Error::Missed { position: 1, .. }), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_stored_is_counted() {
+    hubwarden_service::metrics::enable();
+    let folder = tempfile::tempdir().unwrap();
+    let (bus, store) = (Memory::default(), open(folder.path()));
+    publish(&bus, records(&samples::many(3, NOW))).await;
+    drain(&bus, &store).await;
+    let text = hubwarden_service::metrics::text();
+    for name in [
+        "hubwarden_console_records_in_total{topic=\"findings\"}",
+        "hubwarden_console_findings_stored_total{severity=",
+        "hubwarden_console_store_duration_seconds_count",
+        "hubwarden_console_stage_duration_seconds_count{step=\"commit\"}",
+        "hubwarden_console_batch_size_records_count",
+        "hubwarden_console_consumer_lag_records{partition=\"0\",topic=\"findings\"} 0",
+    ] {
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+}

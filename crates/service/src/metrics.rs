@@ -6,6 +6,7 @@
 pub mod catalogue;
 mod cycle;
 mod metric;
+mod pace;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 
 pub use cycle::{Cycle, Made, Taken};
 pub use metric::{Kind, Label, Metric, Unit, Values};
+pub use pace::Pace;
 pub use stage::{COLLECTOR, CONSOLE, CORRELATE, MATCH, NORMALIZER, Stage, Step, Transaction};
 
 /// A gauge keeps no more series than this: what is beyond is not shown.

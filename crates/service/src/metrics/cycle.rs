@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tracing::Span;
 
@@ -13,6 +14,8 @@ pub struct Taken<'a> {
     pub topic: &'a str,
     /// Its partition.
     pub partition: u32,
+    /// Its place there.
+    pub position: u64,
     /// Bytes of key, headers and body.
     pub bytes: usize,
     /// When the bus took it, in milliseconds of Unix time.
@@ -43,13 +46,16 @@ fn add(sums: &mut Sums, topic: &str, bytes: usize) {
 
 /// One cycle of a stage: a batch, what is made of it, and how its commit ended.
 ///
-/// Its span links to the traces of the batch's records. What is counted as consumed and produced
+/// Its span links to the traces of the batch's records; a record whose sender asked for a trace has
+/// a span in that trace as well, as long as the cycle lasts. What is counted as consumed and produced
 /// is counted when the cycle has [`ended`](Self::ended) with a commit: what is repeated counts once.
 #[derive(Debug)]
 #[must_use = "nothing is counted before the cycle has ended"]
 pub struct Cycle {
     stage: &'static Stage,
     span: Span,
+    /// Spans of single records, by their place in the batch.
+    traced: BTreeMap<usize, Span>,
     consumed: Sums,
     produced: Sums,
 }
@@ -79,7 +85,13 @@ impl Stage {
             group: Some(group),
         };
         let span = trace::process(&channel, count, batch.clone().map(|taken| taken.headers));
-        Cycle { stage: self, span, consumed, produced: Sums::new() }
+        let traced = batch.enumerate().filter_map(|(place, taken)| {
+            let partition = Some(taken.partition);
+            let channel = Channel { topic: taken.topic, partition, group: Some(group) };
+            Some((place, trace::record(&channel, Some(taken.position), taken.headers)?))
+        });
+        let traced = traced.collect();
+        Cycle { stage: self, span, traced, consumed, produced: Sums::new() }
     }
 }
 
@@ -87,6 +99,15 @@ impl Cycle {
     /// The batch's span: work and commit belong inside it.
     pub fn span(&self) -> &Span {
         &self.span
+    }
+
+    /// Lets what was made of a record stay in its trace: `place` is the record's in the batch,
+    /// `from` are its headers, `to` those of what was made of it.
+    pub fn carry(&self, place: usize, from: &Headers, to: &mut Vec<(String, Bytes)>) {
+        match self.traced.get(&place) {
+            Some(span) => trace::inject_from(span, to),
+            None => trace::pass_on(from, to),
+        }
     }
 
     /// Times a part of the cycle, from now until the guard is dropped.
@@ -106,7 +127,7 @@ impl Cycle {
         self.stage.transaction(how);
         if how != Transaction::Committed {
             let error = if how == Transaction::Fenced { "fenced" } else { "aborted" };
-            trace::failed(&self.span, error);
+            self.traced.values().chain([&self.span]).for_each(|span| trace::failed(span, error));
             return;
         }
         for (topic, (records, bytes)) in &self.consumed {
@@ -126,7 +147,14 @@ mod tests {
 
     fn taken(partition: u32, headers: &Headers) -> Taken<'_> {
         let appended_at_ms = Timestamp::now().as_millisecond() - 2_000;
-        Taken { topic: "hubwarden.matches.v1", partition, bytes: 10, appended_at_ms, headers }
+        Taken {
+            topic: "hubwarden.matches.v1",
+            partition,
+            position: 7,
+            bytes: 10,
+            appended_at_ms,
+            headers,
+        }
     }
 
     fn counted(name: &str) -> String {
@@ -143,8 +171,11 @@ mod tests {
         let consumed = "hubwarden_correlate_records_in_total{topic=\"matches\"}";
         let produced = "hubwarden_correlate_records_out_total{topic=\"findings\"}";
         let made = [Made { topic: "hubwarden.findings.v1", bytes: 5 }; 2];
+        let (mut carried, mut without) = (Vec::new(), Vec::new());
         let spans = exported(0.0, || {
             let mut cycle = CORRELATE.cycle("correlate", [taken(3, &traced), taken(3, &[])]);
+            cycle.carry(0, &traced, &mut carried);
+            cycle.carry(1, &[], &mut without);
             cycle.makes(made);
             cycle.ended(Transaction::Aborted);
             assert_eq!((counted(consumed), counted(produced)), ("0".into(), "0".into()));
@@ -157,8 +188,14 @@ mod tests {
         assert_eq!(counted("hubwarden_correlate_bytes_in_total"), "20");
         let aborted = "hubwarden_correlate_transactions_total{result=\"aborted\"}";
         assert_eq!(counted(aborted), "1");
-        let [aborted] = &spans[..] else { panic!("an aborted batch is exported: {spans:?}") };
+        let [aborted, of_record, again] = &spans[..] else { panic!("{spans:?}") };
         assert_eq!(aborted.name, "process hubwarden.matches.v1");
-        assert_eq!(aborted.links.len(), 1);
+        assert_eq!(aborted.links.len(), 1, "a batch that is aborted is exported");
+        for span in [of_record, again] {
+            assert_eq!(span.span_context.trace_id().to_string(), &parent[3..35]);
+        }
+        let carried = trace::extract(&carried).unwrap();
+        assert_eq!(carried.trace_id(), &parent[3..35]);
+        assert!(carried.is_sampled() && without.is_empty());
     }
 }
