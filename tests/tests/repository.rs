@@ -54,7 +54,6 @@ const FENCES: [(&str, &[&str]); 12] = [
     ("opentelemetry-semantic-conventions", &["service"]),
     ("tracing-opentelemetry", &["service"]),
     ("prometheus", &["service"]),
-    ("reqwest", &["collector"]),
     ("rusqlite", &["console", "detector"]),
     ("hubwarden-testkit", &[]),
 ];

@@ -8,15 +8,17 @@ use hubwarden_bus::{
     topic,
 };
 use hubwarden_event::Hash;
+use hubwarden_service::metrics::{CORRELATE, Pace, Step, Transaction};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::partition::{Answer, Correlating, Lost, Partition, Start};
 use crate::readiness::chain;
 use crate::rule_sets::{ActiveSet, RuleSets};
-use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness};
+use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness, metrics};
 
 /// State of all partitions that may stay in memory; the rest is read again when it is needed.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -71,7 +73,7 @@ pub async fn run_correlate<B: Bus>(
         saving: BTreeMap::new(),
         told_at: Positions::none(),
     };
-    let mut look = true;
+    let (mut look, mut lag) = (true, Pace::default());
     loop {
         if std::mem::take(&mut look) || stage.is_retry_due() {
             stage.follow(&mut reader).await?;
@@ -83,19 +85,29 @@ pub async fn run_correlate<B: Bus>(
         look |= published.is_none();
         stage.save_what_is_due()?;
         let wake = stage.next_wake(published.is_none());
-        let batch = tokio::select! {
+        let mut batch = tokio::select! {
             () = stop.cancelled() => break,
             () = sleep_until(wake) => continue,
             batch = reader.next_batch(Limit::default()) => batch?,
         };
         if batch.records.is_empty() {
             look = true;
+            metrics::assigned(&CORRELATE, &reader);
             continue;
         }
-        let mut counts = match stage.work(batch) {
+        let cycle = metrics::cycle(&CORRELATE, CORRELATE_STAGE, &batch);
+        metrics::carry(&cycle, &mut batch);
+        metrics::event_time(&CORRELATE, &batch);
+        let working = cycle.time(Step::Work);
+        let mut counts = match cycle.span().in_scope(|| stage.work(batch)) {
             Err(Error::Stopped) => break,
             worked => worked?,
         };
+        drop(working);
+        cycle.ended(Transaction::Committed);
+        if lag.is_due() {
+            metrics::lag(&CORRELATE, &reader).await;
+        }
         counts.findings = published.unwrap_or(0);
         told(counts);
     }
@@ -142,6 +154,7 @@ impl<B: Bus> Stage<B> {
             self.ready.set(&part(*number), None);
         }
         self.held.retain(|number, _| assigned.contains(number));
+        metrics::owned(&assigned.iter().copied().collect::<Vec<_>>());
         for number in assigned {
             self.stand(number, reader).await?;
         }
@@ -233,24 +246,38 @@ impl<B: Bus> Stage<B> {
         let mut records = Vec::new();
         let mut at = Positions::none();
         for (number, owned) in &self.open {
-            let findings = owned.partition.state.outbox()?.into_iter();
-            records.extend(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)));
+            let findings = owned.partition.state.outbox()?;
+            metrics::outbox(*number, findings.len());
+            let traced = &owned.partition.traced;
+            records.extend(findings.into_iter().map(|(id, body)| {
+                let headers = traced.get(&id).cloned().unwrap_or_default();
+                Record { headers, ..Record::new(topic::FINDINGS, id, body) }
+            }));
             at.set(topic::MATCHES, *number, owned.partition.position()?);
         }
         let sent = records.len() as u64;
         if sent == 0 && at == self.told_at {
             return Ok(Some(0));
         }
-        match commit_when_room(reader, records, &at).await {
+        let out = metrics::Published::of(&records);
+        let committing = CORRELATE.time(Step::Commit);
+        let span = metrics::publishing(sent);
+        let committed = commit_when_room(reader, records, &at).instrument(span).await;
+        drop(committing);
+        match committed {
             Ok(()) => self.told_at = at,
             Err(error @ BusError::Reassigned { .. }) => {
+                CORRELATE.transaction(Transaction::Aborted);
                 tracing::info!(%error, "findings wait");
                 return Ok(None);
             }
             Err(error) => return Err(error.into()),
         }
-        for owned in self.open.values() {
+        out.counted();
+        for (number, owned) in &mut self.open {
             owned.partition.state.clear_outbox()?;
+            owned.partition.traced.clear();
+            metrics::outbox(*number, 0);
         }
         Ok(Some(sent))
     }
@@ -332,6 +359,7 @@ impl<B: Bus> Stage<B> {
             match target.save(&file, number, &dir).await {
                 Ok(snapshot) => {
                     saved_at.store(snapshot.position, Ordering::Relaxed);
+                    metrics::snapshot(number);
                     tracing::info!(partition = number, snapshot.position, "stored a snapshot");
                 }
                 Err(error) => {

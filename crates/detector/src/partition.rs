@@ -1,11 +1,13 @@
 //! One partition of `matches`: its correlator, its state file, and where the state comes from.
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use hubwarden_bus::Delivered;
 use hubwarden_event::{Hash, MatchBody};
 use hubwarden_proto as proto;
@@ -13,7 +15,7 @@ use hubwarden_rules::{Changes, Correlator, Options, Outcome, RuleSet, StateKey};
 
 use crate::snapshot::{self, Target};
 use crate::state::State;
-use crate::{CorrelateCounts, Error, entities};
+use crate::{CorrelateCounts, Error, entities, metrics};
 
 /// What the correlators of a process need.
 #[derive(Debug, Clone)]
@@ -68,6 +70,8 @@ pub(crate) struct Partition {
     pub(crate) file: PathBuf,
     /// The position of the newest snapshot; 0 when there is none.
     pub(crate) saved_at: Arc<AtomicU64>,
+    /// In which trace the findings of the outbox belong, by id, where a sender asked for one.
+    pub(crate) traced: HashMap<String, Vec<(String, Bytes)>>,
     _lock: File,
 }
 
@@ -132,6 +136,7 @@ impl Partition {
                 state,
                 file,
                 saved_at: Arc::new(saved_at.into()),
+                traced: HashMap::new(),
                 _lock: lock,
             },
             start,
@@ -158,9 +163,15 @@ impl Partition {
         let stored = self.state.position()?.unwrap_or(0);
         let mut counts = CorrelateCounts::default();
         let mut bodies = Vec::with_capacity(records.len());
+        let mut traces = HashMap::new();
         for delivered in records.iter().filter(|delivered| delivered.position >= stored) {
             match proto::decode_match(delivered.body.clone()) {
-                Ok(body) => bodies.push(body),
+                Ok(body) => {
+                    if let (MatchBody::Match(one), [_, ..]) = (&body, &delivered.headers[..]) {
+                        traces.insert(one.event_id, &delivered.headers);
+                    }
+                    bodies.push(body);
+                }
                 Err(error) => {
                     counts.unreadable += 1;
                     let (partition, position) = (self.number, delivered.position);
@@ -177,8 +188,16 @@ impl Partition {
         counts.records = bodies.len() as u64;
         let mut changes = self.correlator.take_changes();
         changes.findings.iter_mut().for_each(entities::fill);
+        for finding in changes.findings.iter().filter(|_| !traces.is_empty()) {
+            let trace = finding.event_ids.iter().rev().find_map(|event| traces.get(event));
+            if let Some(headers) = trace {
+                self.traced.insert(finding.id.to_string(), (*headers).clone());
+            }
+        }
         let next = records.last().map_or(stored, |last| last.position + 1);
+        let storing = metrics::storing();
         self.state.commit(&changes, next.max(stored))?;
+        drop(storing);
         self.correlator.forget_clean(memory_bytes);
         Ok(counts)
     }

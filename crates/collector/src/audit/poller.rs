@@ -2,8 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubwarden_bus::{
-    Bus, Delivered, Error as BusError, Positions, Record, Sink, Source, commit_when_room,
-    partition_of, topic,
+    Bus, Delivered, Error as BusError, Positions, Record, Sink, Source, partition_of, topic,
 };
 use hubwarden_event::{ConnectionId, ContentType, Feed, RawBody, RawRecord, Timestamp};
 use hubwarden_proto::{Message, v1};
@@ -22,6 +21,7 @@ use super::refusal;
 use super::status::{Pace, Status};
 use crate::Error;
 use crate::error::Limit;
+use crate::metrics;
 use crate::publish::{self, MAX_COMMIT};
 use crate::source_id::source_id;
 
@@ -110,6 +110,7 @@ impl Poller {
                 match ended {
                     Err(Error::Bus(error @ BusError::Reassigned { .. })) => {
                         tracing::info!(connection = %id, %error, "reading stops here");
+                        metrics::forget(id.as_str());
                         tokio::time::sleep(PAUSE).await;
                     }
                     ended => return ended,
@@ -231,7 +232,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
     async fn commit(&mut self, outputs: Vec<Record>) -> Result<(), Error> {
         let at = self.reader.positions().get(topic::CURSORS, self.partition).unwrap_or(0);
         let at = Positions::of(topic::CURSORS, self.partition, at);
-        Ok(commit_when_room(self.reader, outputs, &at).await?)
+        Ok(publish::commit(self.reader, outputs, &at).await?)
     }
 
     /// What to read now, or how long nothing is to be read: live first, then the backfill.
@@ -410,6 +411,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
         self.status.send_modify(|status| {
             status.feeds = feeds;
             status.waiting_until = waiting_until;
+            metrics::source(status);
         });
     }
 }
