@@ -127,9 +127,11 @@ impl Topic {
 #[derive(Debug, Clone)]
 pub(crate) struct RuleSets<B> {
     bus: B,
-    /// Newest use first, by content hash of the record.
-    compiled: Arc<Mutex<Vec<(Hash, Arc<RuleSet>)>>>,
+    compiled: Arc<Mutex<Compiled>>,
 }
+
+/// Newest use first, by content hash of the record.
+type Compiled = Vec<(Hash, Arc<RuleSet>)>;
 
 impl<B: Bus> RuleSets<B> {
     pub(crate) fn new(bus: B) -> Self {

@@ -51,8 +51,10 @@ impl Bus for Contended {
         Ok(ContendedReader { inner, bus: self.clone(), owner, owns: false })
     }
 
-    fn keeping_reader(&self, _: &str, _: &[Topic]) -> Result<ContendedReader, BusError> {
-        unimplemented!("a collector keeps no positions")
+    fn keeping_reader(&self, stage: &str, topics: &[Topic]) -> Result<ContendedReader, BusError> {
+        let inner = self.memory.keeping_reader(stage, topics)?;
+        let owner = self.owner.subscribe();
+        Ok(ContendedReader { inner, bus: self.clone(), owner, owns: false })
     }
 
     fn writer(&self, stage: &str) -> MemoryWriter {
@@ -207,8 +209,7 @@ async fn one_collector_reads_and_the_other_takes_over_where_the_cursor_stands() 
         reading(second.clone(), bus.other(), stop.clone()),
     );
     let (_, _, begun) = tokio::join!(one, two, course);
-    let passes = first.asked.lock().unwrap();
-    let fresh = passes[0].1.to_string();
+    let fresh = first.asked.lock().unwrap()[0].1.to_string();
     assert_ne!(begun, fresh, "the second did not begin from the start");
     let found = events(&bus).await;
     assert_eq!(found.len(), 9 + 18, "{found:?}");

@@ -45,7 +45,8 @@ impl Stage {
 
     /// What the bus has been told: it may forget everything before.
     fn told(&self) -> u64 {
-        let stages = self.bus.stage_positions();
+        let stages =
+            tokio::runtime::Handle::current().block_on(self.bus.stage_positions()).unwrap();
         let mine = stages.iter().find(|(name, _)| name == STAGE);
         mine.and_then(|(_, positions)| positions.get(topic::FINDINGS, 0)).unwrap_or(0)
     }
@@ -145,7 +146,7 @@ async fn a_waiting_stage_stops_when_told() {
     assert!(is_away(&error), "{error:?}");
     stage.stop.cancel();
     tokio::time::timeout(PATIENCE, stage.running).await.unwrap().unwrap().unwrap();
-    assert_eq!(stage.bus.ends().get(topic::FINDINGS, 0), Some(1));
+    assert_eq!(stage.bus.ends().await.unwrap().get(topic::FINDINGS, 0), Some(1));
 }
 
 /// A console may start before its database.

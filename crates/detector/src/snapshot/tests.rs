@@ -47,7 +47,7 @@ async fn a_snapshot_is_named_by_its_position_and_opens_elsewhere() {
     assert_eq!(place.target.list(3).await.unwrap(), []);
     let snapshot = place.save_at(4711).await;
     assert_eq!(snapshot.name, "correlate-3/00000000000000004711.db.zst");
-    assert_eq!(place.target.list(3).await.unwrap(), [snapshot.clone()]);
+    assert_eq!(place.target.list(3).await.unwrap(), std::slice::from_ref(&snapshot));
     let elsewhere = place.fetch(&snapshot).await.unwrap();
     assert_eq!(elsewhere.position().unwrap(), Some(4711));
     let left: Vec<_> = fs::read_dir(place.folder.path().join("node")).unwrap().collect();
