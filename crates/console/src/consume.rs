@@ -50,6 +50,7 @@ pub async fn run<B: Source + Sink>(
             continue;
         }
         let cycle = metrics::cycle(&batch);
+        metrics::event_time(&batch);
         let intake = read(&batch);
         let consumed = intake.consumed.clone();
         let severities = metrics::severities(&intake);

@@ -1,6 +1,6 @@
 //! What the console counts; names and meanings stand in `service::metrics::catalogue`.
 
-use hubwarden_bus::{Batch, Source};
+use hubwarden_bus::{Batch, Delivered, Source};
 use hubwarden_service::metrics::{self, CONSOLE, Counter, Cycle, Histogram, Taken, catalogue};
 
 use crate::Intake;
@@ -22,6 +22,30 @@ pub(crate) fn cycle(batch: &Batch) -> Cycle {
             headers: &record.headers,
         }),
     )
+}
+
+/// How old the latest events of a batch are, a partition each.
+pub(crate) fn event_time(batch: &Batch) {
+    let mut told: Vec<u32> = Vec::new();
+    for record in batch.records.iter().rev() {
+        if told.contains(&record.partition) {
+            continue;
+        }
+        if let Some(at) = occurred_at(record) {
+            told.push(record.partition);
+            CONSOLE.event_time_lag(record.partition, now_ms().saturating_sub(at) as f64 / 1000.0);
+        }
+    }
+}
+
+/// When the latest event of a finding happened.
+fn occurred_at(record: &Delivered) -> Option<i64> {
+    let finding = hubwarden_proto::decode_finding(record.body.clone()).ok()?;
+    Some(finding.last_seen.as_millis())
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
 /// How many findings of each severity are about to be stored.

@@ -1,11 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hubwarden_bus::{
-    Batch, Bus, Delivered, Error as BusError, Limit, Positions, Record, Source, commit_when_room,
-    topic,
-};
+use hubwarden_bus::{Batch, Bus, Delivered, Error as BusError, Limit, Positions, Source, topic};
 use hubwarden_event::Hash;
+use hubwarden_service::metrics::{CORRELATE, Pace, Step, Transaction};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +13,9 @@ use crate::partition::{Answer, Correlating, Lost, Partition, Start};
 use crate::readiness::chain;
 use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
 use crate::saving::Saving;
-use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness};
+use crate::{CORRELATE_STAGE, CorrelateCounts, Error, Readiness, metrics};
+
+mod publishing;
 
 /// What a partition may keep however many there are.
 const MEMORY_FLOOR: usize = 4 << 20;
@@ -69,7 +69,7 @@ pub async fn run_correlate<B: Bus>(
         saving,
         told_at: Positions::none(),
     };
-    let mut look = true;
+    let (mut look, mut lag) = (true, Pace::default());
     loop {
         if active.has_changed().await? {
             let Some(set) = active.wait(&stop).await? else { break };
@@ -87,19 +87,29 @@ pub async fn run_correlate<B: Bus>(
         look |= published.is_none();
         stage.save_what_is_due()?;
         let wake = stage.next_wake(published.is_none());
-        let batch = tokio::select! {
+        let mut batch = tokio::select! {
             () = stop.cancelled() => break,
             () = sleep_until(wake) => continue,
             batch = reader.next_batch(Limit::default()) => batch?,
         };
         if batch.records.is_empty() {
             look = true;
+            metrics::assigned(&CORRELATE, &reader);
             continue;
         }
-        let mut counts = match stage.work(batch) {
+        let cycle = metrics::cycle(&CORRELATE, CORRELATE_STAGE, &batch);
+        metrics::carry(&cycle, &mut batch);
+        metrics::event_time(&CORRELATE, &batch);
+        let working = cycle.time(Step::Work);
+        let mut counts = match cycle.span().in_scope(|| stage.work(batch)) {
             Err(Error::Stopped) => break,
             worked => worked?,
         };
+        drop(working);
+        cycle.ended(Transaction::Committed);
+        if lag.is_due() {
+            metrics::lag(&CORRELATE, &reader).await;
+        }
         counts.findings = published.unwrap_or(0);
         told(counts);
     }
@@ -147,6 +157,7 @@ impl<B: Bus> Stage<B> {
             self.ready.set(&part(*number), None);
         }
         self.held.retain(|number, _| assigned.contains(number));
+        metrics::owned(&assigned.iter().copied().collect::<Vec<_>>());
         self.stand_again(reader).await?;
         let due = |retry: &Instant| *retry <= Instant::now();
         let new: Vec<u32> = assigned
@@ -249,44 +260,6 @@ impl<B: Bus> Stage<B> {
         self.ready.set(&part(number), Some(chain(&error)));
         self.held.insert(number, Instant::now() + OPEN_AGAIN);
         Ok(())
-    }
-
-    /// Publishes what stands in the outboxes, also after a crash between two transactions.
-    ///
-    /// Gives how many findings the bus took; nothing when partitions have gone to another member,
-    /// which publishes them, or when the same commit may pass later.
-    async fn publish(&mut self, reader: &mut B::Reader) -> Result<Option<u64>, Error> {
-        let mut sent = 0;
-        loop {
-            let (mut records, mut at) = (Vec::new(), Positions::none());
-            let mut through = BTreeMap::new();
-            let share = Limit::default().bytes / self.open.len().max(1);
-            for (number, owned) in &self.open {
-                let findings = owned.partition.state.outbox(share)?;
-                through.extend(findings.last().map(|(id, _)| (*number, id.clone())));
-                let findings = findings.into_iter();
-                records.extend(findings.map(|(id, body)| Record::new(topic::FINDINGS, id, body)));
-                at.set(topic::MATCHES, *number, owned.partition.position()?);
-            }
-            if records.is_empty() && at == self.told_at {
-                return Ok(Some(sent));
-            }
-            let count = records.len() as u64;
-            match commit_when_room(reader, records, &at).await {
-                Ok(()) => self.told_at = at,
-                Err(error @ BusError::Reassigned { .. }) => {
-                    tracing::info!(%error, "findings wait");
-                    return Ok(None);
-                }
-                Err(error) => return Err(error.into()),
-            }
-            sent += count;
-            for (number, id) in through {
-                if let Some(owned) = self.open.get(&number) {
-                    owned.partition.state.published(&id)?;
-                }
-            }
-        }
     }
 
     /// Judges a batch, each partition on a thread of its own.

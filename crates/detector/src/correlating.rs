@@ -67,7 +67,7 @@ impl Transient {
             Some(state) => state,
             none => none.insert(State::temporary()?),
         };
-        store(&mut self.correlator, state, 0, MEMORY_BYTES)
+        store(&mut self.correlator, state, 0, MEMORY_BYTES).map(|_| ())
     }
 
     /// The findings, by id.
@@ -95,15 +95,17 @@ pub(crate) fn load(
 }
 
 /// Stores what has changed, with the position behind it, and makes room in memory.
+///
+/// Gives the findings that are now in the outbox for it.
 pub(crate) fn store(
     correlator: &mut Correlator,
     state: &mut State,
     next: u64,
     memory: usize,
-) -> Result<(), Error> {
+) -> Result<Vec<Finding>, Error> {
     let mut changes = correlator.take_changes();
     changes.findings.iter_mut().for_each(entities::fill);
     state.commit(&changes, next)?;
     correlator.forget_clean(memory);
-    Ok(())
+    Ok(changes.findings)
 }

@@ -9,6 +9,7 @@ mod correlating;
 mod entities;
 mod error;
 mod matching;
+mod metrics;
 mod partition;
 mod readiness;
 mod rule_sets;

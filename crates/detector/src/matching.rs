@@ -1,17 +1,21 @@
 use std::num::NonZero;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
+use hubwarden_bus::{Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
 use hubwarden_event::{
     ConnectionId, DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition,
     Watermark,
 };
 use hubwarden_proto as proto;
-use hubwarden_rules::{Engine, Scratch};
+use hubwarden_rules::{Engine, RuleSet, Scratch};
+use hubwarden_service::metrics::{MATCH, Pace, Step, Transaction};
+use hubwarden_service::trace;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
-use crate::{Error, Readiness};
+use crate::{Error, Readiness, metrics};
 
 /// The name under which the bus knows this stage.
 pub const MATCH_STAGE: &str = "match";
@@ -84,7 +88,11 @@ impl MatchStage {
                     counts.events += 1;
                     self.engine.evaluate(&event, &mut scratch, &mut matches);
                     counts.matches += matches.len() as u64;
-                    outputs.extend(matches.drain(..).map(match_record));
+                    outputs.extend(matches.drain(..).map(|matched| {
+                        let mut record = match_record(matched);
+                        trace::pass_on(&delivered.headers, &mut record.headers);
+                        record
+                    }));
                 }
                 Ok(EventBody::Progress(progress)) => {
                     let key = progress.connection.clone();
@@ -160,33 +168,57 @@ pub async fn run_match<B: Bus>(
     let partitions = bus.partitions(topic::MATCHES);
     let mut rules = ActiveSet::new(RuleSets::new(bus.clone()), ready.clone());
     let Some(set) = rules.wait(&stop).await? else { return Ok(()) };
-    let stage = |set| MatchStage::new(Engine::new(set), threads, partitions);
+    let stage = |set: Arc<RuleSet>| {
+        metrics::rules(set.rules().len());
+        MatchStage::new(Engine::new(set), threads, partitions)
+    };
+    let mut lag = Pace::default();
     let mut judging = stage(set);
     let mut reader = bus.reader(MATCH_STAGE, &[topic::EVENTS])?;
     ready.set("stage", None);
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            batch = reader.next_batch(Limit::default()) => batch?,
-            () = tokio::time::sleep(LOOK) => Batch::default(),
+            batch = reader.next_batch(Limit::default()) => Some(batch?),
+            () = tokio::time::sleep(LOOK) => None,
         };
         if rules.has_changed().await? {
             let Some(set) = rules.wait(&stop).await? else { return Ok(()) };
             judging = stage(set);
         }
+        let Some(mut batch) = batch else { continue };
         if batch.records.is_empty() {
-            continue; // perhaps other partitions: nothing is remembered of those that went
+            metrics::assigned(&MATCH, &reader);
+            continue; // other partitions: nothing is remembered of those that went
         }
-        let (outputs, counts) = tokio::task::block_in_place(|| judging.apply(&batch.records));
+        let mut cycle = metrics::cycle(&MATCH, MATCH_STAGE, &batch);
+        metrics::carry(&cycle, &mut batch);
+        let working = (cycle.time(Step::Work), metrics::evaluating());
+        let work = || judging.apply(&batch.records);
+        let (outputs, counts) = tokio::task::block_in_place(work);
+        drop(working);
+        metrics::event_time(&MATCH, &batch);
+        cycle.makes(metrics::made(&outputs));
         let consumed = batch.consumed();
+        let committing = cycle.time(Step::Commit);
         let committed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            committed = commit_when_room(&mut reader, outputs, &consumed) => committed,
+            committed = commit_when_room(&mut reader, outputs, &consumed)
+                .instrument(cycle.span().clone()) => committed,
         };
+        drop(committing);
         match committed {
-            Ok(()) => told(counts),
+            Ok(()) => {
+                cycle.ended(Transaction::Committed);
+                metrics::dead(counts.dead);
+                told(counts);
+                if lag.is_due() {
+                    metrics::lag(&MATCH, &reader).await;
+                }
+            }
             Err(hubwarden_bus::Error::Reassigned { reason }) => {
                 tracing::info!(reason, "a batch comes again");
+                cycle.ended(Transaction::Aborted);
             }
             Err(error) => return Err(error.into()),
         }

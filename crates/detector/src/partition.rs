@@ -1,20 +1,23 @@
 //! One partition of `matches`: its correlator, its state file, and where the state comes from.
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use hubwarden_bus::Delivered;
-use hubwarden_event::{Hash, MatchBody};
+use hubwarden_event::{EventId, Hash, MatchBody};
 use hubwarden_proto as proto;
 use hubwarden_rules::{Changes, Correlator, Options, Outcome, RuleSet, StateKey};
+use hubwarden_service::trace::Headers;
 
 use crate::correlating::{LOADED_AT_ONCE, load, store};
 use crate::snapshot::{self, Target};
 use crate::state::State;
-use crate::{CorrelateCounts, Error};
+use crate::{CorrelateCounts, Error, metrics};
 
 /// What the correlators of a process need.
 #[derive(Debug, Clone)]
@@ -69,8 +72,13 @@ pub(crate) struct Partition {
     pub(crate) file: PathBuf,
     /// The position of the newest snapshot; 0 when there is none.
     pub(crate) saved_at: Arc<AtomicU64>,
+    /// In which trace the findings of the outbox belong, by id, where a sender asked for one.
+    pub(crate) traced: HashMap<String, Vec<(String, Bytes)>>,
     _lock: File,
 }
+
+/// The trace headers of the matches of a batch, by their event.
+type Traces<'a> = HashMap<EventId, &'a Headers>;
 
 /// Where a partition's state begins.
 pub(crate) enum Start {
@@ -133,6 +141,7 @@ impl Partition {
                 state,
                 file,
                 saved_at: Arc::new(saved_at.into()),
+                traced: HashMap::new(),
                 _lock: lock,
             },
             start,
@@ -159,12 +168,18 @@ impl Partition {
     ) -> Result<CorrelateCounts, Error> {
         let stored = self.state.position()?.unwrap_or(0);
         let mut counts = CorrelateCounts::default();
+        let mut traces = Traces::new();
         let fresh = records.iter().filter(|delivered| delivered.position >= stored);
         for some in fresh.collect::<Vec<_>>().chunks(LOADED_AT_ONCE) {
             let mut bodies = Vec::with_capacity(some.len());
             for delivered in some {
                 match proto::decode_match(delivered.body.clone()) {
-                    Ok(body) => bodies.push((delivered.position, body)),
+                    Ok(body) => {
+                        if let (MatchBody::Match(one), [_, ..]) = (&body, &delivered.headers[..]) {
+                            traces.insert(one.event_id, &delivered.headers[..]);
+                        }
+                        bodies.push((delivered.position, body));
+                    }
                     Err(error) => {
                         counts.unreadable += 1;
                         let (partition, position) = (self.number, delivered.position);
@@ -181,14 +196,36 @@ impl Partition {
             for (position, body) in &bodies {
                 self.apply(body, ask)?;
                 if self.correlator.bytes() > memory_bytes {
-                    store(&mut self.correlator, &mut self.state, position + 1, memory_bytes)?;
+                    self.store(position + 1, memory_bytes, &traces)?;
                 }
             }
             counts.records += bodies.len() as u64;
         }
         let next = records.last().map_or(stored, |last| last.position + 1);
-        store(&mut self.correlator, &mut self.state, next.max(stored), memory_bytes)?;
+        self.store(next.max(stored), memory_bytes, &traces)?;
         Ok(counts)
+    }
+
+    /// Stores what has changed, and notes in which trace its findings belong: that of the latest
+    /// event that has one.
+    fn store(&mut self, next: u64, memory: usize, traces: &Traces<'_>) -> Result<(), Error> {
+        let storing = metrics::storing();
+        let findings = store(&mut self.correlator, &mut self.state, next, memory)?;
+        drop(storing);
+        for finding in findings.iter().filter(|_| !traces.is_empty()) {
+            let trace = finding.event_ids.iter().rev().find_map(|event| traces.get(event));
+            if let Some(headers) = trace {
+                self.traced.insert(finding.id.to_string(), headers.to_vec());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes findings out of the outbox up to this id: the bus has them. Gives how many they were.
+    pub(crate) fn published(&mut self, through: &str) -> Result<usize, Error> {
+        let count = self.state.published(through)?;
+        self.traced.retain(|id, _| id.as_str() > through);
+        Ok(count)
     }
 
     fn apply(
@@ -308,3 +345,6 @@ fn set_aside(file: &Path) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

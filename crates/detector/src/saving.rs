@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::Error;
 use crate::partition::{Correlating, Partition, Snapshots};
 use crate::readiness::chain;
+use crate::{Error, metrics};
 
 /// Copies the state files of a node to the place of its snapshots, while judging goes on.
 pub(crate) struct Saving {
@@ -55,6 +55,7 @@ impl Saving {
             match target.save(&file, number, &dir).await {
                 Ok(snapshot) => {
                     saved_at.store(snapshot.position, Ordering::Relaxed);
+                    metrics::snapshot(number);
                     tracing::info!(partition = number, snapshot.position, "stored a snapshot");
                 }
                 Err(error) => {

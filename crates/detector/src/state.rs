@@ -213,14 +213,25 @@ impl State {
         decoded.collect::<Result<_, _>>().map_err(Error::Outbox)
     }
 
-    /// Takes findings out of the outbox up to this id: the bus has them.
+    /// How many findings stand in the outbox.
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn published(&self, through: &str) -> Result<(), Error> {
+    pub fn waiting(&self) -> Result<usize, Error> {
+        let query = self.db.prepare_cached("SELECT count(*) FROM outbox");
+        let count = query.and_then(|mut query| query.query_row([], |row| row.get::<_, i64>(0)));
+        let count = count.map_err(self.failed("counting the outbox"))?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Takes findings out of the outbox up to this id: the bus has them. Gives how many they were.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn published(&self, through: &str) -> Result<usize, Error> {
         let sql = "DELETE FROM outbox WHERE finding <= ?1";
         let deleted = self.db.prepare_cached(sql).and_then(|mut query| query.execute([through]));
-        deleted.map(|_| ()).map_err(self.failed("clearing the outbox"))
+        deleted.map_err(self.failed("clearing the outbox"))
     }
 }
 

@@ -1,10 +1,14 @@
+use std::collections::{BTreeMap, HashMap};
+
 use hubwarden_bus::topic::{EVENTS, RAW, RAW_DEAD};
 use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Sink, Source, commit_when_room};
 use hubwarden_event::{DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, RawPosition};
 use hubwarden_proto as proto;
+use hubwarden_service::metrics::{Cycle, NORMALIZER, Pace, Step, Transaction};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::{NormalizerStage, Outputs};
+use crate::{NormalizerStage, Outputs, metrics};
 
 /// The name under which the bus knows this stage.
 pub const STAGE: &str = "normalizer";
@@ -41,6 +45,7 @@ async fn read(
     stop: CancellationToken,
     mut counted: impl FnMut(crate::Counts),
 ) -> Result<(), Error> {
+    let mut lag = Pace::default();
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -48,21 +53,36 @@ async fn read(
         };
         if batch.records.is_empty() {
             stage.own(&owned(&reader));
+            metrics::assigned(&NORMALIZER, &reader);
             continue;
         }
         let consumed = batch.consumed();
-        let records = tokio::task::block_in_place(|| work(&mut stage, batch));
+        let mut cycle = metrics::cycle(&batch);
+        let working = cycle.time(Step::Work);
+        let records = tokio::task::block_in_place(|| work(&mut stage, batch, &cycle));
+        drop(working);
+        cycle.makes(metrics::made(&records));
+        let committing = cycle.time(Step::Commit);
         let committed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            committed = commit_when_room(&mut reader, records, &consumed) => committed,
+            committed = commit_when_room(&mut reader, records, &consumed)
+                .instrument(cycle.span().clone()) => committed,
         };
+        drop(committing);
         match committed {
             Ok(()) => {
+                cycle.ended(Transaction::Committed);
                 stage.keep();
-                counted(stage.take_counts());
+                let counts = stage.take_counts();
+                metrics::counted(&counts);
+                counted(counts);
+                if lag.is_due() {
+                    metrics::lag(&NORMALIZER, &reader).await;
+                }
             }
             Err(hubwarden_bus::Error::Reassigned { reason }) => {
                 tracing::info!(reason, "a batch comes again");
+                cycle.ended(Transaction::Aborted);
                 stage.undo();
             }
             Err(error) => return Err(error.into()),
@@ -77,20 +97,38 @@ fn owned(reader: &impl Source) -> Vec<u32> {
 }
 
 /// The records that a batch becomes.
-fn work(stage: &mut NormalizerStage, batch: Batch) -> Vec<Record> {
+fn work(stage: &mut NormalizerStage, batch: Batch, cycle: &Cycle) -> Vec<Record> {
     let mut bodies = Vec::with_capacity(batch.records.len());
     let mut unread = Vec::new();
-    for delivered in batch.records {
+    let mut traced = HashMap::new();
+    for (place, delivered) in batch.records.into_iter().enumerate() {
         let position = position(&delivered);
+        let mut headers = Vec::new();
+        cycle.carry(place, &delivered.headers, &mut headers);
+        if !headers.is_empty() {
+            traced.insert((position.partition, position.offset), headers);
+        }
         match proto::decode_raw(delivered.body.clone()) {
             Ok(body) => bodies.push((body, position)),
             Err(error) => unread.push(unreadable(&delivered, &error)),
         }
     }
     let Outputs { events, dead } = stage.apply(&bodies);
-    let events = events.into_iter().map(|(partition, body)| event_record(partition, body));
+    let mut latest = BTreeMap::new();
+    let events = events.into_iter().map(|(partition, body)| {
+        let headers = match &body {
+            EventBody::Event(event) => {
+                latest.insert(partition, event.occurred_at);
+                traced.remove(&(event.position.partition, event.position.offset))
+            }
+            EventBody::Progress(_) | EventBody::RunEnd(_) => None,
+        };
+        Record { headers: headers.unwrap_or_default(), ..event_record(partition, body) }
+    });
     let dead = dead.into_iter().chain(unread).map(dead_record);
-    events.chain(dead).collect()
+    let records = events.chain(dead).collect();
+    metrics::event_time(&latest);
+    records
 }
 
 fn position(delivered: &Delivered) -> RawPosition {

@@ -21,7 +21,8 @@ use headers::{HttpHeaders, is_sampled};
 
 pub(crate) use headers::outgoing;
 pub use headers::{
-    Headers, RecordContext, TRACEPARENT, TRACESTATE, extract, inject, inject_from, pass_on,
+    Headers, RecordContext, TRACEPARENT, TRACESTATE, extract, inject, inject_all, inject_from,
+    pass_on,
 };
 
 /// No more spans of single records than this are made in a second.

@@ -15,7 +15,7 @@ use super::ownership::own;
 use super::reading::Readings;
 use super::status::{GitLoss, Pace, Status};
 use super::work::{Work, recent};
-use crate::Error;
+use crate::{Error, metrics};
 
 /// Tells the time; an argument, so that tests can turn it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -83,6 +83,7 @@ impl Poller {
                 match ended {
                     Err(Error::Bus(error @ BusError::Reassigned { .. })) => {
                         tracing::info!(connection = %id, %error, "reading stops here");
+                        metrics::forget(id.as_str());
                         tokio::time::sleep(PAUSE).await;
                     }
                     ended => return ended,

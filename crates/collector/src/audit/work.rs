@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use hubwarden_bus::{Positions, Record, Sink, Source, commit_when_room, topic};
+use hubwarden_bus::{Positions, Record, Sink, Source, topic};
 use hubwarden_event::{ConnectionId, ContentType, Feed, RawBody, RawRecord, Timestamp};
 use hubwarden_proto::Message;
 use hubwarden_service::Backoff;
@@ -16,10 +16,10 @@ use super::reading::{Part, Readings, Step};
 use super::recent::Recent;
 use super::refusal;
 use super::status::{Pace, Status};
-use crate::Error;
 use crate::error::Limit;
 use crate::publish::{self, MAX_COMMIT};
 use crate::source_id::source_id;
+use crate::{Error, metrics};
 
 /// Share of the bucket that a backfill leaves to the live run.
 const KEPT_FOR_LIVE: f64 = 0.5;
@@ -90,7 +90,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
     pub(super) async fn commit(&mut self, outputs: Vec<Record>) -> Result<(), Error> {
         let at = self.reader.positions().get(topic::CURSORS, self.partition).unwrap_or(0);
         let at = Positions::of(topic::CURSORS, self.partition, at);
-        Ok(commit_when_room(self.reader, outputs, &at).await?)
+        Ok(publish::commit(self.reader, outputs, &at).await?)
     }
 
     /// What to read now, or how long nothing is to be read: live first, then the backfill.
@@ -269,6 +269,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
         self.status.send_modify(|status| {
             status.feeds = feeds;
             status.waiting_until = waiting_until;
+            metrics::source(status);
         });
     }
 }

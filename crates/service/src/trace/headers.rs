@@ -24,14 +24,28 @@ pub fn inject(headers: &mut Vec<(String, Bytes)>) {
 /// Writes a span's context into a record's headers, in place of what stands there.
 pub fn inject_from(span: &Span, headers: &mut Vec<(String, Bytes)>) {
     let context = span.context();
-    if context.span().span_context().is_valid() {
+    // what is not sampled here is not followed anywhere: its records stay small
+    if context.span().span_context().is_sampled() {
         headers.retain(|(name, _)| !is_trace_header(name));
         TraceContextPropagator::new().inject_context(&context, &mut RecordHeaders(headers));
     }
 }
 
-/// Copies a record's trace context to what was made of it, where the record got no span of its own.
+/// Writes a span's context into the headers of many records: the context is rendered once.
+pub fn inject_all<'h>(span: &Span, all: impl Iterator<Item = &'h mut Vec<(String, Bytes)>>) {
+    let mut context = Vec::new();
+    inject_from(span, &mut context);
+    if !context.is_empty() {
+        all.for_each(|headers| pass_on(&context, headers));
+    }
+}
+
+/// Copies a record's trace context, if it is sampled, to what was made of it where the record got no
+/// span of its own.
 pub fn pass_on(from: &Headers, to: &mut Vec<(String, Bytes)>) {
+    if !is_sampled(from) {
+        return;
+    }
     let context: Vec<_> = from.iter().filter(|(name, _)| is_trace_header(name)).cloned().collect();
     if !context.is_empty() {
         to.retain(|(name, _)| !is_trace_header(name));
