@@ -66,7 +66,8 @@ impl Validate for Config {
                 Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
             })?;
             if self.github[..position].iter().any(|other| other.id == connection.id) {
-                let reason = format!("`{}` stands twice; each needs an id of its own", connection.id);
+                let reason =
+                    format!("`{}` stands twice; each needs an id of its own", connection.id);
                 return Err(Invalid::new(format!("github[{position}].id"), reason));
             }
         }

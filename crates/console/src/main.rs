@@ -101,7 +101,8 @@ impl Validate for Config {
         self.bus.kafka.check().map_err(|error| Invalid::new("bus.kafka", error.to_string()))?;
         self.store.validate()?;
         if self.web.listen.parse::<SocketAddr>().is_err() {
-            let reason = format!("`{}` is no address with port; write 0.0.0.0:7474", self.web.listen);
+            let reason =
+                format!("`{}` is no address with port; write 0.0.0.0:7474", self.web.listen);
             return Err(Invalid::new("web.listen", reason));
         }
         if self.web.token.is_none() {

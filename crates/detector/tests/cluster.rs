@@ -49,7 +49,10 @@ correlation:
 level: high
 "
     );
-    Rulebook { files: vec![RuleFile { name: "many.yml".into(), text, shipped: false }], ..Rulebook::default() }
+    Rulebook {
+        files: vec![RuleFile { name: "many.yml".into(), text, shipped: false }],
+        ..Rulebook::default()
+    }
 }
 
 /// One event of each actor.

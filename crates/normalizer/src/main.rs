@@ -93,9 +93,9 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let stage = NormalizerStage::new(networks.clone(), threads);
     let stop = process.stop.clone();
-    process.tasks.spawn(async move {
-        Ok(hubwarden_normalizer::run(kafka, stage, stop, |_| {}).await?)
-    });
+    process
+        .tasks
+        .spawn(async move { Ok(hubwarden_normalizer::run(kafka, stage, stop, |_| {}).await?) });
     let server = process.grpc(CONTRACT)?;
     let most = server.max_message();
     let events = EventServiceServer::new(EventApi::new(networks));

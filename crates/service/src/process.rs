@@ -104,11 +104,7 @@ impl<C: ServiceConfig> Process<C> {
 /// SIGTERM, SIGINT or the end of a task.
 ///
 /// `begin` answers once everything is under way; what it waits for is cut short by a signal.
-pub fn run<C, F>(
-    name: &'static str,
-    flags: &Flags,
-    begin: impl FnOnce(Process<C>) -> F,
-) -> ExitCode
+pub fn run<C, F>(name: &'static str, flags: &Flags, begin: impl FnOnce(Process<C>) -> F) -> ExitCode
 where
     C: ServiceConfig,
     F: Future<Output = Result<Process<C>, TaskError>>,
@@ -126,10 +122,8 @@ where
     tls::install_provider();
     // Telemetry never sends on fewer than two workers.
     let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(live(name, loaded.config, begin)),
         Err(error) => Err(error.into()),

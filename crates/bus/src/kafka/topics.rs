@@ -248,7 +248,6 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topic::FINDINGS;
 
     #[test]
     fn at_least_takes_more_and_no_limit() {
