@@ -13,7 +13,7 @@ mod postgres;
 mod server;
 mod waiting;
 
-pub use binary::{hubwarden_bin, workspace};
+pub use binary::{hubwarden_bin, service_bin, workspace};
 pub use home::{Home, Memory, Ran};
 pub use kafka::{Certificates, Fault, Kafka, Options as KafkaOptions, PASSWORD, Proxy, USER, api};
 pub use postgres::Postgres;
