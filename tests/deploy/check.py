@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 import compose
 import kubernetes
@@ -169,7 +170,60 @@ def images():
         report(f"the image of {service} exposes what it listens on", [] if ports == listens else [f"{ports} and {listens}"])
 
 
-for part in (overlays, composed, parts, images):
+def own_overlay():
+    """The overlay that docs/kubernetes.md shows renders, and its files are what pods see."""
+    text = (settings.ROOT / "docs/kubernetes.md").read_text()
+    shown = re.search(r"```yaml\n( +# kustomization\.yaml\n.*?)```", text, re.S)[1].replace("sha256:…", "sha256:" + "0" * 64)
+    connections = re.search(r"```toml\n( +\[\[github\]\].*?)```", text, re.S)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder).resolve()
+        ours = os.path.relpath(settings.ROOT, folder)
+        (folder / "kustomization.yaml").write_text(textwrap.dedent(shown).replace("../hubwarden/", f"{ours}/"))
+        (folder / "connections.toml").write_text(textwrap.dedent(connections))
+        shutil.copy(settings.ROOT / "k8s/overlays/production/common.toml", folder)
+        detector = (settings.ROOT / "k8s/base/config/detector.toml").read_text()
+        (folder / "detector.toml").write_text(detector.replace("s3://hubwarden-snapshots/state", "s3://ours/state"))
+        built = subprocess.run([TOOLS / "kustomize", "build", folder], capture_output=True, text=True)
+    report("docs/kubernetes.md: the overlay of one's own renders", built.stderr.strip().splitlines())
+    documents = list(yaml.safe_load_all(built.stdout))
+    seen = {name: (workload, kubernetes.mounted(documents, workload)) for name, workload, _ in kubernetes.workloads(documents)}
+    wrong = []
+    if "conf.d/30-connections.toml" not in seen["hubwarden-collector"][1][0]:
+        wrong.append("the collector does not see the connections")
+    if settings.effective(*seen["hubwarden-correlate"][1])["state.snapshots"] != "s3://ours/state":
+        wrong.append("correlate does not see its own settings")
+    for name, (workload, (files, environment)) in seen.items():
+        image = workload["spec"]["template"]["spec"]["containers"][0]["image"]
+        if not image.startswith("registry.example.com/hubwarden-") or "@sha256:" not in image:
+            wrong.append(f"{name}: image {image}")
+        service = re.search(r"hubwarden-(\w+)@", image)[1]
+        wrong += settings.unknown(service, files, environment)
+    report("docs/kubernetes.md: pods see what the overlay sets", wrong)
+
+
+def documents():
+    """What the docs name exists."""
+    topics, stages = network.names_on_kafka()
+    acl = (settings.ROOT / "docs/kafka-acl.md").read_text()
+    report("docs/kafka-acl.md names every topic and every group", sorted(
+        name for name in topics | {f"hubwarden.{stage}" for stage in stages} if f"`{name}`" not in acl))
+    commands = re.search(r"```sh\n(.*?)```", acl, re.S)[1]
+    table = {user: (set(re.findall(r"`(hubwarden\.[\w.]+\.v1)`", reads)), set(re.findall(r"`(hubwarden\.[\w.]+\.v1)`", writes)))
+             for user, reads, writes in re.findall(r"\| `hubwarden-(\w+)` \| (.*?) \| (.*?) \|", acl)}
+    given = {}
+    for verb, user, names in re.findall(r"(reads|writes) (\w+) ([\w. ]+);?", commands):
+        given.setdefault(user, {})[verb] = {f"hubwarden.{name}.v1" for name in names.split()}
+    report("docs/kafka-acl.md: the commands give what the table says", [
+        f"{user}: {reads | writes}" for user, (reads, writes) in table.items() if user != "keda"
+        and (reads, writes) != (given.get(user, {}).get("reads", set()), given.get(user, {}).get("writes", set()))])
+    pages = ("kubernetes", "compose", "sizing", "capacity", "kafka-acl", "disaster-recovery")
+    report("links of these pages lead somewhere", [
+        f"{page}.md: {link}" for page in pages
+        for link in re.findall(r"\]\(([^)#:]+)\)", (settings.ROOT / f"docs/{page}.md").read_text())
+        if not (settings.ROOT / "docs" / link).exists()])
+
+
+for part in (overlays, own_overlay, composed, parts, images, documents):
     part()
 print(f"{count['passed']} passed, {count['failed']} failed, {count['skipped']} skipped")
 sys.exit(1 if count["failed"] else 0)

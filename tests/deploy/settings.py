@@ -1,7 +1,7 @@
 """What configuration keys exist, and what a deployment sets.
 
-The keys are those of config/SERVICE.toml, where every key stands with its default, most of them
-behind `# `. Where a service's program is built, its own `--check` decides beside that.
+The keys are those of config/SERVICE.toml, where every key stands, behind `# ` with its default or
+behind `#   ` as an example. Where a service's program is built, its own `--check` decides beside that.
 """
 
 import os
@@ -21,7 +21,7 @@ PLAIN = {"POD_NAME"}
 def example(service):
     """The example of a service with every key in force."""
     lines = (ROOT / f"config/{service}.toml").read_text().splitlines()
-    known = re.compile(r'# (\[\[?[\w.]+\]\]?|"?[\w.-]+"? = .*)$')
+    known = re.compile(r'# (?:  )?(\[\[?[\w.]+\]\]?|"?[\w.-]+"? = .*)$')
     return tomllib.loads("\n".join(m[1] if (m := known.match(line)) else line for line in lines))
 
 
