@@ -11,3 +11,4 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 cargo test --workspace --locked
 tests/openapi/run.sh
 tests/web/run.sh
+tests/deploy/run.sh

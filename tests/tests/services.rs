@@ -99,7 +99,8 @@ impl Cluster {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn four_services_find_what_one_process_finds() {
     let now = hubwarden_console::web::now().as_millis();
-    let life = Life::new(Plan { events: EVENTS, days: 5, ..Plan::default() }.ending_at(now - 60_000));
+    let life =
+        Life::new(Plan { events: EVENTS, days: 5, ..Plan::default() }.ending_at(now - 60_000));
     let expected = scanned(&life);
     assert!(expected.len() > 20, "{} findings", expected.len());
     let settings = Settings {
@@ -110,9 +111,8 @@ async fn four_services_find_what_one_process_finds() {
     let simulator = Simulator::start(settings).await.unwrap();
     simulator.add(life.events()).unwrap();
 
-    let (kafka, postgres) = tokio::task::spawn_blocking(|| (Kafka::start(), Postgres::start()))
-        .await
-        .unwrap();
+    let (kafka, postgres) =
+        tokio::task::spawn_blocking(|| (Kafka::start(), Postgres::start())).await.unwrap();
     let database = postgres.database();
     let url = postgres.url(&database);
     let mut cluster = Cluster::new(&kafka);
@@ -123,7 +123,10 @@ async fn four_services_find_what_one_process_finds() {
     }
     let snapshots = cluster.path().join("snapshots");
     let state = |number: u32| {
-        format!("[state]\ndir = \"state-{number}\"\nsnapshots = \"file://{}\"\n", snapshots.display())
+        format!(
+            "[state]\ndir = \"state-{number}\"\nsnapshots = \"file://{}\"\n",
+            snapshots.display()
+        )
     };
     let [first, second] = [state(0), state(1)];
     cluster.start("hubwarden-normalizer", &[], "normalizer-0", "");

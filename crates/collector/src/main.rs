@@ -9,7 +9,7 @@ use hubwarden_bus::{BusConfig, Kafka};
 use hubwarden_collector::IngestApi;
 use hubwarden_collector::audit::{Connection, Poller, system_clock};
 use hubwarden_proto::CONTRACT;
-use hubwarden_service::process::{self, Flags, Process, Sections, ServiceConfig};
+use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
     GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TelemetryConfig,
     TokensConfig, Validate, grpc_limits,
@@ -30,7 +30,7 @@ struct Cli {
     flags: Flags,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     bus: BusConfig<SecretRef>,
@@ -40,22 +40,7 @@ struct Config {
     telemetry: TelemetryConfig,
     log: LogConfig,
     tokens: TokensConfig,
-    grace_s: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bus: BusConfig::default(),
-            github: Vec::new(),
-            grpc: GrpcConfig::default(),
-            health: HealthConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            log: LogConfig::default(),
-            tokens: TokensConfig::default(),
-            grace_s: 20,
-        }
-    }
+    server: ServerConfig,
 }
 
 impl Validate for Config {
@@ -77,8 +62,8 @@ impl Validate for Config {
 
 impl ServiceConfig for Config {
     fn sections(&self) -> Sections<'_> {
-        let Self { grpc, health, telemetry, log, tokens, grace_s, .. } = self;
-        Sections { grpc, health, telemetry, log, tokens, grace_s: *grace_s }
+        let Self { grpc, health, telemetry, log, tokens, server, .. } = self;
+        Sections { grpc, health, telemetry, log, tokens, server }
     }
 
     fn resolve_paths(&mut self, folder: &Path) {

@@ -15,7 +15,7 @@ use hubwarden_console::{
 use hubwarden_event::RawBody;
 use hubwarden_proto::CONTRACT;
 use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
-use hubwarden_service::process::{self, Flags, Process, Sections, ServiceConfig};
+use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
     GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TaskResult,
     TelemetryConfig, TokensConfig, Validate, grpc_limits,
@@ -46,20 +46,32 @@ struct Cli {
     flags: Flags,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     bus: BusConfig<SecretRef>,
     store: StoreConfig,
-    /// Folder of the SQLite store.
-    data_dir: PathBuf,
+    storage: StorageConfig,
     web: WebConfig,
     grpc: GrpcConfig,
     health: HealthConfig,
     telemetry: TelemetryConfig,
     log: LogConfig,
     tokens: TokensConfig,
-    grace_s: u64,
+    server: ServerConfig,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StorageConfig {
+    /// Folder of the SQLite store.
+    data_dir: PathBuf,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { data_dir: "/var/lib/hubwarden".into() }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,23 +88,6 @@ struct WebConfig {
 impl Default for WebConfig {
     fn default() -> Self {
         Self { listen: "0.0.0.0:7474".into(), hosts: Vec::new(), token: None }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bus: BusConfig::default(),
-            store: StoreConfig::default(),
-            data_dir: "/var/lib/hubwarden".into(),
-            web: WebConfig::default(),
-            grpc: GrpcConfig::default(),
-            health: HealthConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            log: LogConfig::default(),
-            tokens: TokensConfig::default(),
-            grace_s: 20,
-        }
     }
 }
 
@@ -116,15 +111,15 @@ impl Validate for Config {
 
 impl ServiceConfig for Config {
     fn sections(&self) -> Sections<'_> {
-        let Self { grpc, health, telemetry, log, tokens, grace_s, .. } = self;
-        Sections { grpc, health, telemetry, log, tokens, grace_s: *grace_s }
+        let Self { grpc, health, telemetry, log, tokens, server, .. } = self;
+        Sections { grpc, health, telemetry, log, tokens, server }
     }
 
     fn resolve_paths(&mut self, folder: &Path) {
         self.bus = self.bus.clone().relative_to(folder, |password| password.relative_to(folder));
         self.grpc = self.grpc.clone().relative_to(folder);
         self.telemetry = self.telemetry.clone().relative_to(folder);
-        self.data_dir = folder.join(&self.data_dir);
+        self.storage.data_dir = folder.join(&self.storage.data_dir);
         self.store.url = self.store.url.take().map(|url| url.relative_to(folder));
         self.web.token = self.web.token.take().map(|token| token.relative_to(folder));
     }
@@ -135,7 +130,7 @@ fn main() -> ExitCode {
 }
 
 async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskError> {
-    let Config { bus, store, data_dir, web, .. } = process.config.clone();
+    let Config { bus, store, storage, web, .. } = process.config.clone();
     let Some(token) = &web.token else { return Err("web.token is missing".into()) };
     let access = Access::with_api_token(token.resolve()?.expose_secret().to_owned());
     let kafka = bus.kafka.clone().resolve(|password| password.resolve())?;
@@ -143,7 +138,7 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let stop = process.stop.clone();
     let waiting = process.health.condition("store");
     waiting.not_ready("it is being opened");
-    let Some(store) = store.open(&data_dir, &stop).await? else { return Ok(process) };
+    let Some(store) = store.open(&storage.data_dir, &stop).await? else { return Ok(process) };
     waiting.ready();
     let reader = kafka.keeping_reader(consume::STAGE, &[topic::FINDINGS])?;
     let (kept, token) = (store.clone(), stop.clone());

@@ -14,7 +14,7 @@ use hubwarden_detector::{
     run_match,
 };
 use hubwarden_proto::CONTRACT;
-use hubwarden_service::process::{self, Flags, Process, Sections, ServiceConfig};
+use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
     GrpcConfig, Health, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TaskResult,
     TelemetryConfig, TokensConfig, Validate,
@@ -49,7 +49,7 @@ enum Role {
     Correlate,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     bus: BusConfig<SecretRef>,
@@ -62,7 +62,7 @@ struct Config {
     telemetry: TelemetryConfig,
     log: LogConfig,
     tokens: TokensConfig,
-    grace_s: u64,
+    server: ServerConfig,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,8 +85,9 @@ struct StateConfig {
     dir: PathBuf,
     /// Where snapshots go: `file:///folder` that every node sees, or `s3://bucket/prefix`.
     snapshots: String,
-    /// How often, in minutes.
-    snapshot_every_min: u32,
+    /// How often.
+    #[serde(with = "hubwarden_service::duration")]
+    snapshot_every: Duration,
     /// How the bucket is reached.
     s3: S3,
 }
@@ -96,26 +97,8 @@ impl Default for StateConfig {
         Self {
             dir: "/var/lib/hubwarden".into(),
             snapshots: String::new(),
-            snapshot_every_min: 15,
+            snapshot_every: Duration::from_secs(15 * 60),
             s3: S3::default(),
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bus: BusConfig::default(),
-            rules: RulesConfig::default(),
-            lists: BTreeMap::new(),
-            detection: Detection::default(),
-            state: StateConfig::default(),
-            grpc: GrpcConfig::default(),
-            health: HealthConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            log: LogConfig::default(),
-            tokens: TokensConfig::default(),
-            grace_s: 20,
         }
     }
 }
@@ -123,8 +106,8 @@ impl Default for Config {
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         self.bus.kafka.check().map_err(|error| Invalid::new("bus.kafka", error.to_string()))?;
-        if self.state.snapshot_every_min == 0 {
-            return Err(Invalid::new("state.snapshot_every_min", "must be at least 1"));
+        if self.state.snapshot_every < Duration::from_secs(10) {
+            return Err(Invalid::new("state.snapshot_every", "must be at least 10s"));
         }
         self.sections().validate()
     }
@@ -132,8 +115,8 @@ impl Validate for Config {
 
 impl ServiceConfig for Config {
     fn sections(&self) -> Sections<'_> {
-        let Self { grpc, health, telemetry, log, tokens, grace_s, .. } = self;
-        Sections { grpc, health, telemetry, log, tokens, grace_s: *grace_s }
+        let Self { grpc, health, telemetry, log, tokens, server, .. } = self;
+        Sections { grpc, health, telemetry, log, tokens, server }
     }
 
     fn resolve_paths(&mut self, folder: &Path) {
@@ -188,7 +171,7 @@ async fn begin(
             "" => None,
             url => Some(Snapshots {
                 target: Target::open(url, &state.s3)?,
-                every: Duration::from_secs(u64::from(state.snapshot_every_min) * 60),
+                every: state.snapshot_every,
                 retention: Duration::from_secs(u64::from(topic::MATCHES.kept_days()) * 24 * 3600),
             }),
         };

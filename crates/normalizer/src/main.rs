@@ -10,7 +10,7 @@ use hubwarden_bus::{BusConfig, Kafka};
 use hubwarden_normalizer::{EventApi, InvalidNetwork, Networks, NormalizerStage};
 use hubwarden_proto::CONTRACT;
 use hubwarden_proto::v1::event_service_server::EventServiceServer;
-use hubwarden_service::process::{self, Flags, Process, Sections, ServiceConfig};
+use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
     GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TelemetryConfig,
     TokensConfig, Validate, grpc_limits,
@@ -27,7 +27,7 @@ struct Cli {
     flags: Flags,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     bus: BusConfig<SecretRef>,
@@ -37,22 +37,7 @@ struct Config {
     telemetry: TelemetryConfig,
     log: LogConfig,
     tokens: TokensConfig,
-    grace_s: u64,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            bus: BusConfig::default(),
-            networks: BTreeMap::new(),
-            grpc: GrpcConfig::default(),
-            health: HealthConfig::default(),
-            telemetry: TelemetryConfig::default(),
-            log: LogConfig::default(),
-            tokens: TokensConfig::default(),
-            grace_s: 20,
-        }
-    }
+    server: ServerConfig,
 }
 
 impl Config {
@@ -71,8 +56,8 @@ impl Validate for Config {
 
 impl ServiceConfig for Config {
     fn sections(&self) -> Sections<'_> {
-        let Self { grpc, health, telemetry, log, tokens, grace_s, .. } = self;
-        Sections { grpc, health, telemetry, log, tokens, grace_s: *grace_s }
+        let Self { grpc, health, telemetry, log, tokens, server, .. } = self;
+        Sections { grpc, health, telemetry, log, tokens, server }
     }
 
     fn resolve_paths(&mut self, folder: &Path) {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,20 @@ pub struct Flags {
     pub check: bool,
 }
 
+/// Section `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// How long tasks may take to stop, in seconds.
+    pub grace_s: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { grace_s: 10 }
+    }
+}
+
 /// Sections that the configuration of every service has.
 #[derive(Debug)]
 pub struct Sections<'a> {
@@ -43,8 +57,8 @@ pub struct Sections<'a> {
     pub log: &'a LogConfig,
     /// `[tokens]`
     pub tokens: &'a TokensConfig,
-    /// How long tasks may take to stop, in seconds.
-    pub grace_s: u64,
+    /// `[server]`
+    pub server: &'a ServerConfig,
 }
 
 impl Validate for Sections<'_> {
@@ -54,8 +68,8 @@ impl Validate for Sections<'_> {
         self.telemetry.validate()?;
         self.log.validate()?;
         self.tokens.validate()?;
-        if self.grace_s == 0 {
-            return Err(Invalid::new("grace_s", "must be at least 1"));
+        if self.server.grace_s == 0 {
+            return Err(Invalid::new("server.grace_s", "must be at least 1"));
         }
         Ok(())
     }
@@ -172,14 +186,14 @@ where
     C: ServiceConfig,
     F: Future<Output = Result<Process<C>, TaskError>>,
 {
-    let Sections { telemetry, log, health: listen, grace_s, .. } = config.sections();
+    let Sections { telemetry, log, health: listen, server, .. } = config.sections();
     let telemetry = telemetry::init(name, telemetry, log)?;
     set_system(System::Kafka);
     let health = Health::new();
     let starting = health.condition("started");
     starting.not_ready("it is starting");
     let probes = health.bind(listen).await?;
-    let grace = Duration::from_secs(grace_s);
+    let grace = Duration::from_secs(server.grace_s);
     let (stop, probes_stop) = (CancellationToken::new(), CancellationToken::new());
     let probing = tokio::spawn(probes.run(probes_stop.clone()));
     let mut signal = std::pin::pin!(signalled());
