@@ -9,6 +9,6 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 (cd tests/web && npm ci --no-audit --no-fund --ignore-scripts)
 cargo test --workspace --locked
+tests/deploy/run.sh
 tests/openapi/run.sh
 tests/web/run.sh
-tests/deploy/run.sh

@@ -152,8 +152,8 @@ for name in normalizer match correlate console collector; do
   }
   echo "$name is ready (probes and metrics at http://127.0.0.1:${health[$name]})" >&2
 done
-link="$(curl -fsS -X POST -H "authorization: Bearer $(cat "$folder/web.token")" "http://127.0.0.1:$web_port/api/v1/link")"
+sign_in="$(curl -fsS -X POST -H "authorization: Bearer $(cat "$folder/web.token")" "http://127.0.0.1:$web_port/api/v1/link")"
 echo "configuration and logs: $folder" >&2
 echo "JSON API: curl -H \"authorization: Bearer \$(cat $folder/web.token)\" http://127.0.0.1:$web_port/api/v1/findings" >&2
-echo "sign in: $link"
+echo "sign in: http://127.0.0.1:$web_port$(sed 's/.*"link":"\([^"]*\)".*/\1/' <<<"$sign_in")"
 wait
