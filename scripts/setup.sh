@@ -9,6 +9,8 @@ need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
 need cc build-essential
 need pkg-config pkg-config
 need curl curl
+[ -e /usr/include/openssl/ssl.h ] || missing+=(libssl-dev)
+[ -e /usr/include/zlib.h ] || missing+=(zlib1g-dev)
 if [ "${1:-build}" = test ]; then
   need chromium chromium
   need node nodejs

@@ -185,11 +185,10 @@ impl Worker {
         for (at, place) in &mut self.owned {
             let fetched = partition(&figures, self.inner.names.of(at.0), at.1);
             let fetched = fetched.and_then(|of| u64::try_from(of.next_offset).ok());
-            let (Some(next), Some(read_at), Some(fetched)) = (place.next, place.read_at, fetched)
-            else {
-                continue;
-            };
-            if made <= read_at || fetched <= next {
+            let (Some(next), Some(fetched)) = (place.next, fetched) else { continue };
+            // What the client says may be of before reading began here, until a record came.
+            let is_of_now = place.read_at.map_or(place.fresh, |read_at| made > read_at);
+            if !is_of_now || fetched <= next {
                 continue;
             }
             if place.stored == Some(next) || place.stored == place.read_end {

@@ -3,7 +3,7 @@
 //! The calls of the client block, and a commit must not be mixed with polls that could move
 //! partitions, so one thread does all of it in order. It polls only while a batch is asked for.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -87,6 +87,7 @@ pub(super) fn open(
         transactions: None,
         turn: 0,
         owned: BTreeMap::new(),
+        seen: BTreeSet::new(),
         pending: VecDeque::new(),
         pending_bytes: 0,
         figures: None,
@@ -122,6 +123,8 @@ pub(super) struct Worker {
     /// Counts the times that reading began elsewhere.
     pub(super) turn: u64,
     pub(super) owned: BTreeMap<(Topic, u32), Place>,
+    /// Every partition that it ever owned.
+    seen: BTreeSet<(Topic, u32)>,
     /// Read, but not handed over.
     pub(super) pending: VecDeque<Delivered>,
     pending_bytes: usize,
@@ -141,6 +144,8 @@ pub(super) struct Place {
     pub(super) stored: Option<u64>,
     /// One past the newest record that was read.
     pub(super) read_end: Option<u64>,
+    /// The client had nothing of this partition before, so what it says now is of now.
+    pub(super) fresh: bool,
     /// When the newest record was read here since reading began here.
     pub(super) read_at: Option<Instant>,
     /// When the bus took the record that was read last.
@@ -292,7 +297,8 @@ impl Worker {
         self.forget(|at| news.lost.contains(at) || news.gained.contains_key(at));
         self.owned.retain(|at, _| !news.lost.contains(at));
         for (at, start) in news.gained {
-            self.owned.insert(at, Place { next: start, stored: start, ..Place::default() });
+            let fresh = self.seen.insert(at);
+            self.owned.insert(at, Place { next: start, stored: start, fresh, ..Place::default() });
         }
         let owned: Vec<_> = self.owned.keys().collect();
         tracing::info!(stage = self.stage, ?owned, "partitions were shared out");
