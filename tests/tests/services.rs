@@ -113,8 +113,7 @@ async fn four_services_find_what_one_process_finds() {
 
     let (kafka, postgres) =
         tokio::task::spawn_blocking(|| (Kafka::start(), Postgres::start())).await.unwrap();
-    let database = postgres.database();
-    let url = postgres.url(&database);
+    let url = postgres.database();
     let mut cluster = Cluster::new(&kafka);
     for (file, secret) in
         [("github.token", "ghp_simulator"), ("web.token", "web"), ("store.url", &url)]
