@@ -123,7 +123,7 @@ impl ReaderContext {
         }
         let mut places = TopicPartitionList::new();
         for (&(topic, partition), start) in &starts {
-            let offset = start.map_or(Offset::End, |start| offset(start));
+            let offset = start.map_or(Offset::End, offset);
             let added =
                 places.add_partition_offset(self.names.of(topic), number(partition), offset);
             if let Err(error) = added {
