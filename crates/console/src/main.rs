@@ -203,7 +203,7 @@ async fn stages(kafka: &Kafka) -> Result<Vec<StageStatus>, hubwarden_bus::Error>
         let behind = partitions.map(|(_, partition, end)| {
             end.saturating_sub(at.and_then(|at| at.get(topic, partition)).unwrap_or(0))
         });
-        StageStatus { name: name.into(), lag: behind.sum(), ..StageStatus::default() }
+        StageStatus { name: name.into(), lag: behind.sum() }
     };
     Ok(LINE.map(lag).into())
 }

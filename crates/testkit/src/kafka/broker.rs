@@ -167,9 +167,9 @@ fn properties(
         listeners.push(("SASLTLS", ports.sasl_tls, ports.sasl_tls, "SASL_SSL"));
         listeners.push(("TLS", ports.tls, ports.tls, "SSL"));
     }
-    let join = |of: &dyn Fn(&(&str, u16, u16, &str)) -> String| {
-        listeners.iter().map(of).collect::<Vec<_>>().join(",")
-    };
+    type Listener = (&'static str, u16, u16, &'static str);
+    let join =
+        |of: &dyn Fn(&Listener) -> String| listeners.iter().map(of).collect::<Vec<_>>().join(",");
     let mut text = String::new();
     let mut put = |key: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "{key}={value}").expect("text grows");
