@@ -14,7 +14,7 @@ use crate::child::Child;
 use crate::promises::records::{next, read_all};
 use crate::{cluster, settings};
 
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The proxies of the shared broker, for one test at a time.
 static PROXIES: Mutex<()> = Mutex::const_new(());

@@ -13,15 +13,19 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::Inner;
 use super::lookup::{self, Which};
-use super::settings::Names;
+use super::settings::{Names, Settings};
 use crate::{Error, Topic};
 
 /// How long a gained partition may need to say where its stage stands.
 ///
 /// The member before may have a transaction open that has to end first.
 const START: Duration = Duration::from_secs(15);
-const STARTS: usize = 4;
+/// How often that is asked before what seems to be pending is passed over.
+///
+/// No transaction lives longer than its ten seconds and the ten that a cluster needs to notice.
+const STARTS: usize = 2;
 
 /// The context of clients that write.
 pub(super) struct WriterContext;
@@ -76,6 +80,8 @@ impl ConsumerContext for AskContext {}
 /// The context of a reader; everything runs on the reader's thread, inside its polls.
 pub(super) struct ReaderContext {
     names: Arc<Names>,
+    settings: Settings,
+    stage: String,
     /// The stage says itself where partitions start.
     keeps: bool,
     news: Mutex<News>,
@@ -93,8 +99,14 @@ pub(super) struct News {
 }
 
 impl ReaderContext {
-    pub(super) fn new(names: Arc<Names>, keeps: bool) -> ReaderContext {
-        ReaderContext { names, keeps, news: Mutex::default() }
+    pub(super) fn new(inner: &Inner, stage: &str, keeps: bool) -> ReaderContext {
+        ReaderContext {
+            names: inner.names.clone(),
+            settings: inner.settings.clone(),
+            stage: stage.to_owned(),
+            keeps,
+            news: Mutex::default(),
+        }
     }
 
     /// What is new, once.
@@ -154,18 +166,27 @@ impl ReaderContext {
         consumer: &BaseConsumer<Self>,
         gained: &[(Topic, u32)],
     ) -> KafkaResult<lookup::Offsets> {
-        let mut tries = 0;
-        let mut starts = loop {
-            match lookup::stored(consumer, &self.names, gained, START) {
-                Err(_) if tries < STARTS => tries += 1,
-                found => break found?,
-            }
+        let asked =
+            (0..STARTS).find_map(|_| lookup::stored(consumer, &self.names, gained, START).ok());
+        let mut starts = match asked {
+            Some(starts) => starts,
+            None => self.left(gained)?,
         };
         let fresh: Vec<_> = gained.iter().filter(|at| !starts.contains_key(at)).copied().collect();
         if !fresh.is_empty() {
             starts.extend(lookup::bounds(consumer, &self.names, &fresh, Which::Oldest, START)?);
         }
         Ok(starts)
+    }
+
+    /// The stored positions without what a transaction left behind that can no longer be open.
+    fn left(&self, gained: &[(Topic, u32)]) -> KafkaResult<lookup::Offsets> {
+        tracing::warn!(stage = self.stage, "positions seem to wait for a transaction that is gone");
+        let mut config = self.settings.reading();
+        config.set("group.id", self.names.group(&self.stage));
+        config.set("isolation.level", "read_uncommitted");
+        let other: BaseConsumer = config.create()?;
+        lookup::stored(&other, &self.names, gained, START)
     }
 
     fn lose(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {

@@ -225,17 +225,24 @@ impl Worker {
     }
 
     /// What an error of a poll means for the stage; nothing when the client mends it itself.
-    pub(super) fn why(&self, error: &KafkaError) -> Option<Error> {
+    pub(super) fn why(&mut self, error: &KafkaError) -> Option<Error> {
         let doing = "reading";
         if let KafkaError::MessageConsumptionFatal(code) = error {
             return Some(Error::Fatal { doing, reason: code.to_string() });
         }
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                let next = self.owned.iter().filter_map(|(at, place)| Some((*at, place.next?)));
-                let next: Offsets = next.collect();
-                let places: Vec<_> = next.keys().copied().collect();
-                self.check(&places, &next).err()
+            Some(
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation,
+            ) => {
+                let stands = self.positions();
+                let stands = stands.iter().map(|(topic, number, next)| ((topic, number), next));
+                let stands: Offsets = stands.collect();
+                let places: Vec<_> = stands.keys().copied().collect();
+                // The client has given the partition up. A broker that starts may refuse for a
+                // moment what it has: then reading goes on from the same place.
+                self.check(&places, &stands).and_then(|()| self.seek(&stands)).err()
             }
             Some(code) if is_refusal(code) => Some(unavailable(doing, error)),
             _ => {

@@ -15,6 +15,8 @@ use crate::{Error, Record};
 
 /// How long one call may take before it is looked at again.
 const TURN: Duration = Duration::from_secs(5);
+/// How often a client may fail to get ready before another takes its place.
+const TRIES: u32 = 5;
 /// Between two looks at a full queue.
 const QUEUE_WAIT: Duration = Duration::from_millis(2);
 
@@ -25,6 +27,8 @@ pub(super) struct Transactions {
     name: String,
     producer: ThreadedProducer<WriterContext>,
     state: State,
+    /// How often it could not be made ready since it was last.
+    tries: u32,
 }
 
 enum State {
@@ -54,7 +58,7 @@ impl Transactions {
     /// A client whose names begin so; nobody else ever has the same.
     pub(super) fn new(settings: &Settings, name: String) -> Result<Transactions, Error> {
         let producer = producer(settings, &name)?;
-        Ok(Transactions { settings: settings.clone(), name, producer, state: State::New })
+        Ok(Transactions { settings: settings.clone(), name, producer, state: State::New, tries: 0 })
     }
 
     /// Writes all of it as one, with offsets where a reader has consumed something.
@@ -66,9 +70,7 @@ impl Transactions {
     ) -> Result<(), Failed> {
         self.get_ready()?;
         if let Err(error) = self.producer.begin_transaction() {
-            if self.is_fatal(&error) {
-                self.state = State::Outlived;
-            }
+            self.state = State::Outlived;
             return Err(Failed::NotBegun(said(&error)));
         }
         self.state = State::Open;
@@ -89,6 +91,7 @@ impl Transactions {
             let new = producer(&self.settings, &self.name);
             self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
             self.state = State::New;
+            self.tries = 0;
         }
         let done = match &self.state {
             State::Ready => return Ok(()),
@@ -99,12 +102,15 @@ impl Transactions {
         match done {
             Ok(()) => self.state = State::Ready,
             Err(error) => {
-                if self.is_fatal(&error) {
+                self.tries += 1;
+                // Nothing is open that could still be committed, so a new client may go on.
+                if !is_retriable(&error) || self.is_fatal(&error) || self.tries > TRIES {
                     self.state = State::Outlived;
                 }
                 return Err(Failed::NotBegun(said(&error)));
             }
         }
+        self.tries = 0;
         Ok(())
     }
 

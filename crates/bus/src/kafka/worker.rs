@@ -70,7 +70,7 @@ pub(super) fn open(
     }
     let refused = |error: KafkaError| unavailable("joining the group of a stage", &error);
     let born = Instant::now();
-    let context = ReaderContext::new(inner.names.clone(), keeps);
+    let context = ReaderContext::new(inner, stage, keeps);
     let consumer: BaseConsumer<ReaderContext> =
         config.create_with_context(context).map_err(refused)?;
     let names: Vec<&str> = topics.iter().map(|topic| inner.names.of(*topic)).collect();

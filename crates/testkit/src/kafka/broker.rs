@@ -167,9 +167,6 @@ fn properties(
         listeners.push(("SASLTLS", ports.sasl_tls, ports.sasl_tls, "SASL_SSL"));
         listeners.push(("TLS", ports.tls, ports.tls, "SSL"));
     }
-    type Listener = (&'static str, u16, u16, &'static str);
-    let join =
-        |of: &dyn Fn(&Listener) -> String| listeners.iter().map(of).collect::<Vec<_>>().join(",");
     let mut text = String::new();
     let mut put = |key: &str, value: &dyn std::fmt::Display| {
         writeln!(text, "{key}={value}").expect("text grows");
@@ -179,10 +176,13 @@ fn properties(
     put("controller.quorum.voters", &voters.join(","));
     put("controller.listener.names", &"CONTROLLER");
     put("inter.broker.listener.name", &"INTERNAL");
-    let listens = join(&|(name, port, _, _)| format!("{name}://{}", local(*port)));
+    let listens = listeners.iter().map(|(name, port, _, _)| format!("{name}://{}", local(*port)));
+    let listens = listens.collect::<Vec<_>>().join(",");
     put("listeners", &format!("{listens},CONTROLLER://{}", local(ports.controller)));
-    put("advertised.listeners", &join(&|(name, _, port, _)| format!("{name}://{}", local(*port))));
-    let protocols = join(&|(name, _, _, protocol)| format!("{name}:{protocol}"));
+    let told = listeners.iter().map(|(name, _, port, _)| format!("{name}://{}", local(*port)));
+    put("advertised.listeners", &told.collect::<Vec<_>>().join(","));
+    let protocols = listeners.iter().map(|(name, _, _, protocol)| format!("{name}:{protocol}"));
+    let protocols = protocols.collect::<Vec<_>>().join(",");
     put("listener.security.protocol.map", &format!("{protocols},CONTROLLER:PLAINTEXT"));
     put("log.dirs", &data.display());
     put("offsets.topic.replication.factor", &copies);
