@@ -160,10 +160,8 @@ impl Transactions {
     /// Commits, and asks until the outcome is known.
     ///
     /// A commit that was sent can no longer be taken back. While the cluster is away nobody can
-    /// know how it ends, and whoever waits for it must not be told a guess. Once it is back it
-    /// answers the same question again with success if the commit had reached it. If not, it takes
-    /// the transaction back when its time is over, and refuses this client as one of the past:
-    /// nobody else has its name, so nothing else can have made it so.
+    /// know how it ends, and whoever waits for it must not be told a guess. A client that is
+    /// refused for good here ends: what it asked for may have been done or not.
     fn finish(&mut self) -> Result<(), Failed> {
         loop {
             match self.producer.commit_transaction(TURN) {
@@ -173,10 +171,6 @@ impl Transactions {
                 }
                 Err(error) if is_retriable(&error) => {
                     tracing::debug!(%error, "asking again how a commit ended");
-                }
-                Err(error) if is_fenced(&error) => {
-                    self.state = State::Outlived;
-                    return Err(Failed::TakenBack(said(&error)));
                 }
                 Err(error) if self.is_fatal(&error) => {
                     self.state = State::Dead(said(&error));
@@ -226,11 +220,6 @@ fn is_retriable(error: &KafkaError) -> bool {
         KafkaError::Transaction(error) => error.is_retriable() && !error.txn_requires_abort(),
         _ => false,
     }
-}
-
-/// Whether the cluster has moved on from this client.
-fn is_fenced(error: &KafkaError) -> bool {
-    matches!(error, KafkaError::Transaction(error) if error.code() == RDKafkaErrorCode::Fenced)
 }
 
 /// What the client says, with the name of the error.
