@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hubwarden_bus::{Bus, Limit, Memory, Positions, Record, Sink, topic};
-use hubwarden_detector::{Rulebook, run_correlate};
+use hubwarden_detector::{Correlating, Readiness, Rulebook, run_correlate};
 use hubwarden_event::{
     CellKind, Event, EventId, FlatBuilder, Kind, Match, MatchBody, RawPosition, RunId, Timestamp,
 };
@@ -48,8 +48,8 @@ pub(crate) fn windows() -> Outcome<Figure> {
     let (mut few, mut many) = (f64::INFINITY, f64::INFINITY);
     for _ in 0..ROUNDS {
         let folder = tempfile::tempdir()?;
-        few = few.min(runtime.block_on(seconds(&folder.path().join("few.db"), FEW))?);
-        many = many.min(runtime.block_on(seconds(&folder.path().join("many.db"), 10 * FEW))?);
+        few = few.min(runtime.block_on(seconds(&folder.path().join("few"), FEW))?);
+        many = many.min(runtime.block_on(seconds(&folder.path().join("many"), 10 * FEW))?);
     }
     let cost = |seconds: f64| format!("{:.2} µs a match", seconds * 1e6 / TIMED as f64);
     Ok(Figure {
@@ -62,10 +62,10 @@ pub(crate) fn windows() -> Outcome<Figure> {
 }
 
 /// Opens so many windows, then times matches that go round them.
-async fn seconds(file: &Path, windows: u64) -> Outcome<f64> {
+async fn seconds(folder: &Path, windows: u64) -> Outcome<f64> {
     let bus = Memory::default();
     let rulebook = Rulebook {
-        files: vec![RuleFile { name: "many.yml".into(), text: RULE.into() }],
+        files: vec![RuleFile { name: "many.yml".into(), text: RULE.into(), shipped: false }],
         ..Rulebook::default()
     };
     rulebook.publish(&bus).await?;
@@ -74,9 +74,10 @@ async fn seconds(file: &Path, windows: u64) -> Outcome<f64> {
     let timed = matches.records(windows..windows + TIMED, windows)?;
     let (told, mut seen) = watch::channel(0);
     let stop = CancellationToken::new();
-    let (stage_bus, stage_file, stage_stop) = (bus.clone(), file.to_path_buf(), stop.clone());
+    let settings = Correlating::alone(folder.to_path_buf(), 3_600_000);
+    let (stage_bus, stage_stop) = (bus.clone(), stop.clone());
     let stage = tokio::spawn(async move {
-        run_correlate(stage_bus, &stage_file, 3_600_000, stage_stop, |counts| {
+        run_correlate(stage_bus, settings, Readiness::default(), stage_stop, |counts| {
             told.send_modify(|records| *records += counts.records);
         })
         .await

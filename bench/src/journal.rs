@@ -112,7 +112,7 @@ impl Cycle {
             writer.commit(records(RAW), &Positions::none()).await?;
         }
         let mut stage = journal.reader("stage", &[RAW])?;
-        while stage.positions() != stage.ends() {
+        while stage.positions() != stage.ends().await? {
             let batch = stage.next_batch(Limit::default()).await?;
             stage.commit(Vec::new(), &batch.consumed()).await?;
         }

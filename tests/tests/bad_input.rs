@@ -32,7 +32,7 @@ async fn dead_letters(home: &Home) -> Vec<DeadLetter> {
     let journal = Journal::open_read_only(home.data().join("journal")).unwrap();
     let mut reader = journal.reader("check", &[topic::RAW_DEAD]).unwrap();
     let mut letters = Vec::new();
-    while reader.positions() != reader.ends() {
+    while reader.positions() != reader.ends().await.unwrap() {
         let batch = reader.next_batch(Limit::default()).await.unwrap();
         letters.extend(batch.records.into_iter().map(|one| decode_dead_letter(one.body).unwrap()));
     }

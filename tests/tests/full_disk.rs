@@ -71,7 +71,7 @@ fn record(number: usize) -> Record {
 async fn numbers(journal: &Journal) -> Vec<usize> {
     let mut reader = journal.reader("check", &[topic::RAW]).unwrap();
     let mut numbers = Vec::new();
-    while reader.positions() != reader.ends() {
+    while reader.positions() != reader.ends().await.unwrap() {
         let batch = reader.next_batch(Limit::default()).await.unwrap();
         let number = |body: &[u8]| std::str::from_utf8(body).unwrap().parse::<usize>().unwrap();
         numbers.extend(batch.records.iter().map(|record| number(&record.body)));

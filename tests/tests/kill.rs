@@ -94,8 +94,8 @@ impl Followed {
         }
         let journal = Journal::open_read_only(&folder).unwrap();
         let mut reader = journal.reader("check", &[topic::RAW]).unwrap();
-        reader.read_from(&Positions::of(topic::RAW, 0, self.next)).unwrap();
-        let end = reader.ends().get(topic::RAW, 0).unwrap_or(0);
+        reader.read_from(&Positions::of(topic::RAW, 0, self.next)).await.unwrap();
+        let end = reader.ends().await.unwrap().get(topic::RAW, 0).unwrap_or(0);
         while self.next < end {
             for delivered in reader.next_batch(Limit::default()).await.unwrap().records {
                 self.next = delivered.position + 1;
@@ -106,7 +106,7 @@ impl Followed {
                 }
             }
         }
-        for cursor in journal.newest(topic::CURSORS).unwrap() {
+        for cursor in journal.newest(topic::CURSORS).await.unwrap() {
             let cursor = v1::Cursor::decode(cursor.body).unwrap();
             let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
             for feed in &cursor.feeds {

@@ -42,23 +42,33 @@ const ARROWS: [(&str, &[&str]); 13] = [
 const PURE: [&str; 3] = ["event", "catalog", "rules"];
 
 /// Libraries that only some crates may name outside their tests.
-const FENCES: [(&str, &[&str]); 6] = [
+const FENCES: [(&str, &[&str]); 13] = [
     ("rdkafka", &["bus"]),
     ("figment", &["service"]),
     ("opentelemetry", &["service"]),
-    ("reqwest", &["collector"]),
+    ("opentelemetry_sdk", &["service"]),
+    ("opentelemetry-otlp", &["service"]),
+    ("opentelemetry-prometheus", &["service"]),
+    ("opentelemetry-semantic-conventions", &["service"]),
+    ("tracing-opentelemetry", &["service"]),
+    ("prometheus", &["service"]),
+    // in detector it only brings TLS to `object_store`
+    ("reqwest", &["collector", "detector"]),
     ("rusqlite", &["console", "detector"]),
+    ("sqlx", &["console"]),
     ("hubwarden-testkit", &[]),
 ];
 
 /// Libraries that a pure crate does not name.
-const IMPURE: [&str; 9] = [
+const IMPURE: [&str; 11] = [
     "tokio",
     "tokio-util",
     "axum",
     "tonic",
     "reqwest",
     "rusqlite",
+    "sqlx",
+    "rdkafka",
     "rustix",
     "tempfile",
     "tracing",

@@ -66,7 +66,7 @@ async fn reads(folder: &std::path::Path) -> Result<Duration, Error> {
     let journal = Journal::open_read_only(folder.join("journal"))?;
     let mut reader = journal.reader("reader", &[RAW])?;
     let start = Instant::now();
-    while reader.positions() != reader.ends() {
+    while reader.positions() != reader.ends().await? {
         reader.next_batch(Limit::default()).await?;
     }
     Ok(start.elapsed())

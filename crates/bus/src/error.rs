@@ -77,15 +77,61 @@ pub enum Error {
         /// The oldest position that is still kept.
         oldest: u64,
     },
-    /// The embedded bus has one partition a topic.
-    #[error(
-        "partition {partition} of {topic} does not exist, the embedded bus has partition 0 only"
-    )]
+    /// A topic has fewer partitions than that.
+    #[error("partition {partition} of {topic} does not exist, the topic has {partitions}")]
     NoPartition {
         /// The topic.
         topic: Topic,
         /// The partition asked for.
         partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// Other members took over what was consumed, or the bus took the commit back for another
+    /// reason that redelivery mends: nothing of it is there, the reader stands at the stored
+    /// positions.
+    #[error("the commit was taken back: {reason}; the records are delivered again")]
+    Reassigned {
+        /// What happened.
+        reason: String,
+    },
+    /// The cluster does not answer now; nothing of the commit was kept.
+    #[error("{doing} failed: {reason}; it is tried again, look at the brokers if this goes on")]
+    Unavailable {
+        /// What was tried.
+        doing: &'static str,
+        /// What the client says.
+        reason: String,
+    },
+    /// The cluster does not let this client do that.
+    #[error(
+        "{doing} was refused: {reason}; check the password, the certificates and the rights of this user"
+    )]
+    Refused {
+        /// What was tried.
+        doing: &'static str,
+        /// What the cluster says.
+        reason: String,
+    },
+    /// Topics of the cluster are not laid out as they must be; nothing about them was changed.
+    #[error("the topics do not fit: {wrong}; correct them, or name others with topic_prefix")]
+    Topics {
+        /// Each contradiction: what is, and what should be.
+        wrong: String,
+    },
+    /// The settings of the cluster cannot work.
+    #[error("{reason}")]
+    Settings {
+        /// The key and what is wrong with it.
+        reason: String,
+    },
+    /// This process can no longer work on the bus, as when a newer one has taken its place.
+    #[error("{doing} failed for good: {reason}; the process must start again")]
+    Fatal {
+        /// What was tried.
+        doing: &'static str,
+        /// What the client says.
+        reason: String,
     },
     /// The journal was opened for reading only.
     #[error("the journal in {} is open for reading only", folder.display())]
@@ -114,7 +160,9 @@ pub enum Error {
 
 impl Error {
     /// Whether the same call may succeed later without anything being repaired.
+    ///
+    /// Not so [`Error::Reassigned`]: there the stage reads on instead of asking again.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::DiskFull { .. })
+        matches!(self, Self::Full { .. } | Self::DiskFull { .. } | Self::Unavailable { .. })
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use crate::{Error, Positions, Topic};
+use crate::{Error, Positions, Topic, partition_of};
 
 /// The largest body of a record, in bytes.
 pub const MAX_BODY: usize = 32 << 20;
@@ -17,7 +17,9 @@ pub const MAX_LABELS: usize = 64 << 10;
 pub struct Record {
     /// Where it goes.
     pub topic: Topic,
-    /// Decides the partition, and what a compacted topic keeps.
+    /// The partition it goes to; `None` lets the key decide ([`partition_of`](crate::partition_of)).
+    pub partition: Option<u32>,
+    /// Decides the partition where none is named, and what a compacted topic keeps.
     pub key: Bytes,
     /// Names and values beside the body, such as trace context.
     pub headers: Vec<(String, Bytes)>,
@@ -26,9 +28,29 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record without headers.
+    /// A record without headers, for the partition that its key decides.
     pub fn new(topic: Topic, key: impl Into<Bytes>, body: impl Into<Bytes>) -> Record {
-        Record { topic, key: key.into(), headers: Vec::new(), body: body.into() }
+        let (key, body) = (key.into(), body.into());
+        Record { topic, partition: None, key, headers: Vec::new(), body }
+    }
+
+    /// The same record for exactly this partition.
+    pub fn at(self, partition: u32) -> Record {
+        Record { partition: Some(partition), ..self }
+    }
+
+    /// Where it goes on a bus whose topic has so many partitions.
+    ///
+    /// # Errors
+    /// [`Error::NoPartition`] when it names one that is not there.
+    pub(crate) fn partition_among(&self, partitions: u32) -> Result<u32, Error> {
+        match self.partition {
+            Some(partition) if partition >= partitions => {
+                Err(Error::NoPartition { topic: self.topic, partition, partitions })
+            }
+            Some(partition) => Ok(partition),
+            None => Ok(partition_of(&self.key, partitions)),
+        }
     }
 
     /// Refuses what is larger than every implementation takes.
@@ -57,7 +79,7 @@ pub struct Delivered {
     pub topic: Topic,
     /// The partition of that topic.
     pub partition: u32,
-    /// Its place there, counted from 0.
+    /// Its place there: higher than all before it, not always by one.
     pub position: u64,
     /// When the bus took it, in milliseconds of Unix time.
     pub appended_at_ms: i64,
@@ -85,7 +107,7 @@ fn labels_size(key: &Bytes, headers: &[(String, Bytes)]) -> usize {
 /// Records that a stage works through as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// In the order in which they were committed.
+    /// Those of a partition in the order in which they were committed.
     pub records: Vec<Delivered>,
 }
 
@@ -129,24 +151,37 @@ impl Limit {
 
 /// A partitioned log, read from a position.
 pub trait Source: Send {
-    /// Waits for at least one record.
+    /// Waits for at least one record, or for a change of what the source owns.
     ///
-    /// The source then stands behind the batch. Dropping the future loses nothing: the next call
-    /// hands out what this one would have.
+    /// The source then stands behind the batch. An empty batch says: look at
+    /// [`assignment`](Self::assignment) again, it may have changed; nothing is wrong. Dropping the
+    /// future loses nothing: the next call hands out what this one would have.
     fn next_batch(&mut self, limit: Limit) -> impl Future<Output = Result<Batch, Error>> + Send;
 
-    /// Starts again at positions that the caller keeps itself; topics not named stay where they are.
+    /// Starts again at positions that the caller keeps itself; what is not named stays as it is.
+    ///
+    /// What the source does not own, or no longer, is passed over.
     ///
     /// # Errors
     /// [`Error::Ahead`] beyond the end, [`Error::Gone`] before what is kept; the source then
     /// stands where it stood.
-    fn read_from(&mut self, positions: &Positions) -> Result<(), Error>;
+    fn read_from(
+        &mut self,
+        positions: &Positions,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Where it stands: the next position of each of its topics.
+    /// The partitions that it owns, by topic, then partition; changes only inside
+    /// [`next_batch`](Self::next_batch), which then gives an empty batch at once.
+    fn assignment(&self) -> Vec<(Topic, u32)>;
+
+    /// Where it stands: the next position of each partition that it owns and has a position for.
     fn positions(&self) -> Positions;
 
-    /// One past the newest readable record of each of its topics.
-    fn ends(&self) -> Positions;
+    /// One past the newest readable record of each partition that it owns.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    fn ends(&self) -> impl Future<Output = Result<Positions, Error>> + Send;
 }
 
 /// `Ok` means that the log holds all outputs and knows what was consumed: both or neither.
@@ -158,8 +193,10 @@ pub trait Sink: Send {
     /// the bus is opened again. The commit may still happen when the future is dropped.
     ///
     /// # Errors
-    /// [`Error::Full`] or [`Error::DiskFull`] when there is no room now, [`Error::TooLarge`] for a
-    /// record that never passes.
+    /// [`Error::is_retryable`] when the same commit may pass later, [`Error::TooLarge`] for a
+    /// record that never passes. [`Error::Reassigned`] when other members took over what was
+    /// consumed: the stage forgets the batch, with what it learned from it, and reads on from where
+    /// the reader then stands. [`Error::Fatal`] when only a new process can go on.
     fn commit(
         &mut self,
         outputs: Vec<Record>,
@@ -174,33 +211,61 @@ pub trait Bus: Clone + Send + Sync + 'static {
     /// Commits for a stage that reads nothing.
     type Writer: Sink + 'static;
 
+    /// How many partitions a topic has.
+    fn partitions(&self, topic: Topic) -> u32;
+
     /// Reads these topics from the stage's stored position on, else from the oldest record.
     ///
-    /// Each reader has its own position. Before its stage has stored one, everything from where the
-    /// reader began is kept as long as it is open.
+    /// Each reader has its own position; on a cluster the readers of a stage share the partitions.
+    /// Before its stage has stored a position, everything from where the reader began is kept as
+    /// long as it is open.
     ///
     /// # Errors
     /// [`Error::Ahead`] or [`Error::Gone`] when the stored position does not fit the bus.
     fn reader(&self, stage: &str, topics: &[Topic]) -> Result<Self::Reader, Error>;
 
+    /// Reads these topics for a stage that keeps its positions itself.
+    ///
+    /// A partition delivers nothing until [`Source::read_from`] has named it, so the stage looks at
+    /// [`Source::assignment`] first and after every empty batch.
+    ///
+    /// # Errors
+    /// When the bus cannot open it.
+    fn keeping_reader(&self, stage: &str, topics: &[Topic]) -> Result<Self::Reader, Error>;
+
     /// Commits for a stage that reads nothing.
     fn writer(&self, stage: &str) -> Self::Writer;
 
-    /// The record at one position of a topic's partition 0, if it is still kept.
+    /// The record at one position of a partition, if it is still kept.
     ///
     /// # Errors
     /// When it cannot be read back.
-    fn read_at(&self, topic: Topic, position: u64) -> Result<Option<Delivered>, Error>;
+    fn read_at(
+        &self,
+        topic: Topic,
+        partition: u32,
+        position: u64,
+    ) -> impl Future<Output = Result<Option<Delivered>, Error>> + Send;
 
-    /// The newest value of each key of a compacted topic, by position.
+    /// The newest value of each key of a compacted topic, by partition and position.
+    ///
+    /// Everything that was committed before the call is in it.
     ///
     /// # Errors
     /// When a value cannot be read back.
-    fn newest(&self, topic: Topic) -> Result<Vec<Delivered>, Error>;
+    fn newest(&self, topic: Topic) -> impl Future<Output = Result<Vec<Delivered>, Error>> + Send;
 
-    /// One past the newest readable record, for every topic.
-    fn ends(&self) -> Positions;
+    /// One past the newest readable record, for every partition of every topic.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    fn ends(&self) -> impl Future<Output = Result<Positions, Error>> + Send;
 
     /// The stored position of every stage, by name.
-    fn stage_positions(&self) -> Vec<(String, Positions)>;
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    fn stage_positions(
+        &self,
+    ) -> impl Future<Output = Result<Vec<(String, Positions)>, Error>> + Send;
 }

@@ -57,9 +57,24 @@ impl Topic {
         NAMES[self.index()]
     }
 
+    /// How many days a cluster keeps a record at least; a compacted topic keeps its newest values for ever.
+    pub fn kept_days(&self) -> u32 {
+        match *self {
+            RAW | MATCHES => 7,
+            EVENTS => 3,
+            _ => 30,
+        }
+    }
+
     /// Whether only the newest value of each key is kept.
     pub fn is_compacted(&self) -> bool {
         *self == ENTITIES || *self == CURSORS || *self == RULES
+    }
+
+    /// How many partitions it has on a bus that gives topics so many: all, except that rule sets
+    /// have one.
+    pub(crate) fn partitions(&self, of_others: u32) -> u32 {
+        if *self == RULES { 1 } else { of_others }
     }
 
     /// The topic of that name.

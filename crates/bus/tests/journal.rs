@@ -35,7 +35,7 @@ async fn consume(journal: &Journal, stage: &str, to: u64) {
 /// `count` commits of one record of 300 bytes, numbered by position.
 async fn fill(journal: &Journal, count: u64) {
     for _ in 0..count {
-        let number = journal.ends().get(RAW, 0).unwrap();
+        let number = journal.ends().await.unwrap().get(RAW, 0).unwrap();
         let body = format!("{number:0300}");
         commit(journal, vec![record(RAW, body)]).await.unwrap();
     }
@@ -78,8 +78,8 @@ async fn cuts_a_torn_end_wherever_it_is_torn() {
         fs::write(&file, &whole[..len]).unwrap();
         let journal = open(folder.path()).unwrap();
         assert_eq!(journal.status().bytes, sound, "torn at {len}");
-        assert_eq!(journal.stage_positions(), [], "torn at {len}");
-        assert_eq!(journal.ends().get(EVENTS, 0), Some(0), "torn at {len}");
+        assert_eq!(journal.stage_positions().await.unwrap(), [], "torn at {len}");
+        assert_eq!(journal.ends().await.unwrap().get(EVENTS, 0), Some(0), "torn at {len}");
         assert_eq!(bodies_of(&journal).await, ["kept"], "torn at {len}");
         commit(&journal, vec![record(RAW, "later")]).await.unwrap();
         assert_eq!(bodies_of(&journal).await, ["kept", "later"], "torn at {len}");
@@ -152,7 +152,7 @@ async fn names_a_flipped_byte_and_repairs_it_when_loss_is_accepted() {
         (0..40).filter(|position| *position != first).collect::<Vec<u64>>()
     );
     assert_eq!(journal.lag("stage")[0].records(), 10);
-    assert_eq!(journal.read_at(RAW, first).unwrap(), None);
+    assert_eq!(journal.read_at(RAW, 0, first).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn makes_lost_and_damaged_indexes_again() {
     let after: Vec<Vec<u8>> = indexes.iter().map(|index| fs::read(index).unwrap()).collect();
     assert_eq!(after, before);
     assert_eq!(positions(&journal).await.len(), 60);
-    assert_eq!(journal.newest(CURSORS).unwrap().len(), 1);
+    assert_eq!(journal.newest(CURSORS).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn removes_by_age_only_what_is_consumed() {
     assert!(journal.retain().await.unwrap() >= 1);
     let kept = positions(&journal).await;
     assert!(kept[0] > 0 && kept[0] <= 15 && *kept.last().unwrap() == 39, "{kept:?}");
-    let gone = journal.reader("slow", &[RAW]).unwrap().read_from(&Positions::of(RAW, 0, 0));
+    let gone = journal.reader("slow", &[RAW]).unwrap().read_from(&Positions::of(RAW, 0, 0)).await;
     assert!(matches!(gone, Err(Error::Gone { .. })), "{gone:?}");
     consume(&journal, "slow", 40).await;
     now.fetch_add(61_000, Ordering::SeqCst);
@@ -207,9 +207,9 @@ async fn removes_by_age_only_what_is_consumed() {
     // Everything that has to stay is in the snapshot.
     let journal = Journal::open(folder.path(), options).unwrap();
     assert_eq!(files(folder.path(), ".snap").len(), 1);
-    assert_eq!(journal.newest(CURSORS).unwrap()[0].body, "newest");
-    assert_eq!(journal.ends().get(RAW, 0), Some(40));
-    assert_eq!(journal.stage_positions().len(), 2);
+    assert_eq!(journal.newest(CURSORS).await.unwrap()[0].body, "newest");
+    assert_eq!(journal.ends().await.unwrap().get(RAW, 0), Some(40));
+    assert_eq!(journal.stage_positions().await.unwrap().len(), 2);
     fill(&journal, 1).await;
     assert_eq!(positions(&journal).await, [40]);
 }
@@ -259,7 +259,7 @@ async fn refuses_at_the_budget_until_stages_have_caught_up() {
     let beyond =
         stage.commit(vec![record(EVENTS, "y".repeat(64 << 10))], &Positions::of(RAW, 0, 1)).await;
     assert!(matches!(beyond, Err(Error::Full { .. })), "{beyond:?}");
-    assert_eq!(journal.ends().get(EVENTS, 0), Some(1));
+    assert_eq!(journal.ends().await.unwrap().get(EVENTS, 0), Some(1));
     assert_eq!(journal.lag("stage")[0].position, 0);
 
     // Positions always pass, and make room.
@@ -343,7 +343,7 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     drop(journal);
     let journal = Journal::open_over(disk.files(), options()).unwrap();
     assert_eq!(positions(&journal).await, (0..63).collect::<Vec<u64>>());
-    assert_eq!(journal.ends().get(EVENTS, 0), Some(0));
+    assert_eq!(journal.ends().await.unwrap().get(EVENTS, 0), Some(0));
 }
 
 #[tokio::test]

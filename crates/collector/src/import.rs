@@ -74,11 +74,22 @@ pub trait Append: Send {
 
 /// Appends to the topic `raw` of a bus.
 #[derive(Debug)]
-pub struct ToBus<S>(pub S);
+pub struct ToBus<S> {
+    sink: S,
+    partitions: u32,
+}
+
+impl<S: Sink> ToBus<S> {
+    /// Appends through this sink of a bus whose topic `raw` has so many partitions.
+    pub fn new(sink: S, partitions: u32) -> Self {
+        Self { sink, partitions }
+    }
+}
 
 impl<S: Sink> Append for ToBus<S> {
     async fn append(&mut self, bodies: Vec<RawBody>) -> Result<(), Error> {
-        publish::commit(&mut self.0, bodies.into_iter().map(publish::raw).collect()).await
+        let records = bodies.into_iter().flat_map(|body| publish::raw(body, self.partitions));
+        publish::append(&mut self.sink, records.collect()).await
     }
 }
 

@@ -1,4 +1,4 @@
-use hubwarden_bus::{Bus, Record};
+use hubwarden_bus::{Bus, topic};
 use hubwarden_event::{Feed, RawBody};
 use hubwarden_proto::v1;
 use hubwarden_proto::v1::ingest_service_client::IngestServiceClient;
@@ -41,13 +41,14 @@ impl<B: Bus> IngestService for IngestApi<B> {
     ) -> Result<Response<Self::IngestStream>, Status> {
         let mut requests = request.into_inner();
         let mut writer = self.bus.writer("ingest");
+        let partitions = self.bus.partitions(topic::RAW);
         let (answers, stream) = mpsc::channel(4);
         tokio::spawn(async move {
             let mut accepted = 0;
             loop {
                 let answer = match requests.message().await {
                     Ok(None) => return,
-                    Ok(Some(request)) => take(&mut writer, request).await,
+                    Ok(Some(request)) => take(&mut writer, request, partitions).await,
                     Err(status) => Err(status),
                 };
                 let failed = answer.is_err();
@@ -67,10 +68,12 @@ impl<B: Bus> IngestService for IngestApi<B> {
 async fn take(
     writer: &mut impl hubwarden_bus::Sink,
     request: v1::IngestRequest,
+    partitions: u32,
 ) -> Result<u64, Status> {
     let count = request.bodies.len() as u64;
-    let outputs = request.bodies.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
-    publish::commit(writer, outputs).await.map_err(|error| match error {
+    let bodies = request.bodies.into_iter().map(checked).collect::<Result<Vec<_>, _>>()?;
+    let outputs = bodies.into_iter().flat_map(|body| publish::raw(body, partitions)).collect();
+    publish::append(writer, outputs).await.map_err(|error| match error {
         Error::Bus(error @ hubwarden_bus::Error::TooLarge { .. }) => {
             Status::invalid_argument(error.to_string())
         }
@@ -82,7 +85,7 @@ async fn take(
     Ok(count)
 }
 
-fn checked(body: v1::RawBody) -> Result<Record, Status> {
+fn checked(body: v1::RawBody) -> Result<RawBody, Status> {
     let body =
         RawBody::try_from(body).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let run = match &body {
@@ -94,7 +97,7 @@ fn checked(body: v1::RawBody) -> Result<Record, Status> {
     if !run.as_str().starts_with("import-") {
         return Err(Status::invalid_argument("the run of pushed records begins with `import-`"));
     }
-    Ok(publish::raw(body))
+    Ok(body)
 }
 
 /// Pushes records to a running server.

@@ -10,6 +10,7 @@ mod error;
 pub mod files;
 mod import;
 mod ingest;
+mod metrics;
 mod publish;
 mod source_id;
 

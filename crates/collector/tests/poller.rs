@@ -94,7 +94,7 @@ impl World {
     async fn bodies(&self) -> Vec<RawBody> {
         let mut reader = self.bus.reader("test", &[topic::RAW]).unwrap();
         let mut bodies = Vec::new();
-        while reader.positions() != reader.ends() {
+        while reader.positions() != reader.ends().await.unwrap() {
             let batch = reader.next_batch(Limit::default()).await.unwrap();
             bodies.extend(batch.records.into_iter().map(|record| decode_raw(record.body).unwrap()));
         }
@@ -187,7 +187,7 @@ async fn killed_at_any_page_it_goes_on_exactly_there() {
         assert!(ended.is_err(), "{ended:?}");
         lives += 1;
         let bodies = world.bodies().await;
-        for feed in cursor(&world.bus).feeds {
+        for feed in cursor(&world.bus).await.feeds {
             let of_part = |record: &hubwarden_event::RawRecord| match feed.scope.split_once('#') {
                 None => true,
                 Some((_, part)) => (part == "git") == is_git(&record.payload),
@@ -212,8 +212,8 @@ async fn killed_at_any_page_it_goes_on_exactly_there() {
     }
 }
 
-fn cursor(bus: &Memory) -> v1::Cursor {
-    let newest = bus.newest(topic::CURSORS).unwrap();
+async fn cursor(bus: &Memory) -> v1::Cursor {
+    let newest = bus.newest(topic::CURSORS).await.unwrap();
     newest
         .first()
         .map(|record| v1::Cursor::decode(record.body.clone()).unwrap())

@@ -92,7 +92,7 @@ fn status(error: Error) -> Status {
         Error::BadQuery { .. } => Status::invalid_argument(text),
         other => {
             tracing::error!(error = &other as &dyn std::error::Error, "a call failed");
-            Status::internal(text)
+            if other.is_retryable() { Status::unavailable(text) } else { Status::internal(text) }
         }
     }
 }

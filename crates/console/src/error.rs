@@ -45,6 +45,87 @@ pub enum Error {
     /// SQLite refused.
     #[error("the findings store failed; check free space and permissions of its folder")]
     Sqlite(#[from] rusqlite::Error),
+    /// The findings database does not answer, or turns work away that it may take later.
+    #[error(
+        "the findings database {place} cannot be used now; findings wait on the bus until it can, \
+         check that it runs, can be reached and has room"
+    )]
+    Away {
+        /// The database and its server.
+        place: String,
+        /// What happened.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The findings database takes no writes.
+    #[error(
+        "the findings database {place} is read-only; findings wait on the bus until it takes writes, \
+         check whether another server is the primary now and that `default_transaction_read_only` is off"
+    )]
+    ReadOnly {
+        /// The database and its server.
+        place: String,
+        /// What it said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The findings database refused, and will again.
+    #[error(
+        "the findings database {place} refused; check user, password and database in store.url, \
+         and that the user may create and use tables there"
+    )]
+    Refused {
+        /// The database and its server.
+        place: String,
+        /// What it said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The address of the findings database cannot be understood.
+    #[error(
+        "store.url is not the address of a PostgreSQL database; write it as \
+         postgres://user:password@host:5432/database"
+    )]
+    Address,
+    /// The findings database cannot hold every name.
+    #[error(
+        "the findings database {place} has the encoding {encoding}, which does not hold every name; \
+         create one with ENCODING 'UTF8' TEMPLATE template0 and name it in store.url"
+    )]
+    Encoding {
+        /// The database and its server.
+        place: String,
+        /// Its encoding.
+        encoding: String,
+    },
+    /// The findings database was written by a later release.
+    #[error(
+        "the findings database {place} has schema {found}, this release knows schemas up to {known}; \
+         use the release that wrote it, or a newer one"
+    )]
+    LaterSchema {
+        /// The database and its server.
+        place: String,
+        /// Its schema.
+        found: i64,
+        /// The newest schema that this release knows.
+        known: i64,
+    },
+    /// The findings database is not as a release left it.
+    #[error(
+        "the schema of the findings database {place} is not one that a release made; restore a backup, \
+         or name an empty database in store.url to fill it from the bus"
+    )]
+    Schema {
+        /// The database and its server.
+        place: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<sqlx::migrate::MigrateError>,
+    },
+    /// The address of the findings database is a secret that is not there.
+    #[error("store.url cannot be read")]
+    Secret(#[from] hubwarden_service::SecretError),
     /// A stored finding cannot be read back.
     #[error("a stored finding cannot be read; it was written by a later release or is damaged")]
     Damaged(#[from] hubwarden_proto::Error),
@@ -79,6 +160,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same call may succeed later without anything being repaired here.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::ReadOnly { .. } => true,
+            Self::Bus(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
     /// Whether the question was wrong, not the answer.
     pub fn is_question(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::Ambiguous { .. } | Self::BadQuery { .. })

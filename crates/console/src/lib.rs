@@ -13,6 +13,8 @@ pub mod escape;
 mod filter;
 mod findings;
 pub mod link;
+mod metrics;
+mod patience;
 mod status;
 mod store;
 pub mod web;
@@ -27,5 +29,6 @@ pub use status::{
 };
 pub use store::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, MAX_PAGE, Order, Page, PageToken,
-    RuleCount, SeverityCounts, SqliteStore, Unreadable, concept_of,
+    PostgresStore, RuleCount, SeverityCounts, SqliteStore, StoreConfig, StoreKind, Unreadable,
+    concept_of,
 };

@@ -1,11 +1,10 @@
 //! The findings store: what it keeps and what it can be asked.
 
-mod schema;
-mod select;
+mod config;
+mod postgres;
 mod sqlite;
-mod tally;
-mod workers;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -14,6 +13,8 @@ use hubwarden_bus::{Positions, Topic};
 use hubwarden_event::{Finding, FindingId, Severity, Timestamp};
 
 use crate::Error;
+pub use config::{StoreConfig, StoreKind};
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 
 /// The most findings that one page holds.
@@ -27,10 +28,14 @@ pub const MAX_PAGE: usize = 500;
 pub trait FindingStore: Send + Sync + 'static {
     /// Joins findings with what is kept and stores the bus position, both or neither.
     ///
-    /// Gives how many findings were new or changed.
+    /// Gives how many findings were new or changed. A position never goes back: what stands before
+    /// the higher one is kept, whoever wrote it.
+    ///
+    /// # Errors
+    /// [`Error::is_retryable`] when the same intake may pass later; nothing of it is kept, or all.
     async fn take_in(&self, intake: Intake) -> Result<usize, Error>;
 
-    /// The bus position of the last intake; names nothing in a fresh store.
+    /// The bus positions of all intakes; names nothing in a fresh store.
     async fn positions(&self) -> Result<Positions, Error>;
 
     /// One page of the findings that pass the filter.
@@ -257,4 +262,50 @@ pub struct EntityCount {
 /// The concept that a rule's name stands for: what precedes `--`, else all of it.
 pub fn concept_of(rule: &str) -> &str {
     rule.split_once("--").map_or(rule, |(concept, _)| concept)
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// An error names at most so many findings.
+const CANDIDATES: usize = 8;
+
+/// The findings of an intake by id, each joined from all that came of it, its parts in the order
+/// that every later join keeps.
+fn joined(findings: &[Finding]) -> BTreeMap<FindingId, Finding> {
+    let mut joined: BTreeMap<FindingId, Finding> = BTreeMap::new();
+    for finding in findings {
+        joined.entry(finding.id.clone()).or_insert_with(|| finding.clone()).join(finding);
+    }
+    joined
+}
+
+/// What a text search looks at.
+fn search_text(finding: &Finding) -> String {
+    let Finding { sentence, rule, id, .. } = finding;
+    let mut text = format!("{sentence}\n{}\n{}\n{id}", rule.name, rule.title);
+    for entity in &finding.entities {
+        text.push('\n');
+        text.push_str(&entity.name);
+    }
+    text.to_lowercase().replace('\0', " ")
+}
+
+/// The range of ids that begin as asked, its end excluded; nothing if that says too little.
+fn beginning(asked: &str) -> Option<(String, String)> {
+    let upper = asked.trim().to_ascii_uppercase();
+    let prefix = if upper.starts_with("F-") { upper } else { format!("F-{upper}") };
+    // Ids are ASCII, so everything that begins so sorts before this.
+    let end = format!("{prefix}\u{7f}");
+    (prefix.len() >= 3).then_some((prefix, end))
+}
+
+/// The severity that a stored number stands for; the stores write no other numbers.
+fn severity_of(number: i64) -> Severity {
+    let place = usize::try_from(number).unwrap_or(0);
+    Severity::ALL.get(place).copied().unwrap_or(Severity::Critical)
+}
+
+/// The integers of SQL end at 2^63, further than any bus will get.
+fn stored(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
 }

@@ -121,6 +121,9 @@ fn status_of(error: &Error) -> StatusCode {
         Error::BadQuery { .. } => StatusCode::BAD_REQUEST,
         other => {
             tracing::error!(error = other as &dyn std::error::Error, "a page failed");
+            if other.is_retryable() {
+                return StatusCode::SERVICE_UNAVAILABLE;
+            }
             StatusCode::INTERNAL_SERVER_ERROR
         }
     }
@@ -142,6 +145,7 @@ impl IntoResponse for Failed {
             StatusCode::NOT_FOUND => "Finding not found",
             StatusCode::CONFLICT => "Several findings begin so",
             StatusCode::BAD_REQUEST => "The address cannot be understood",
+            StatusCode::SERVICE_UNAVAILABLE => "Findings cannot be read now",
             _ => "The page could not be made",
         };
         let mut text = self.0.to_string();

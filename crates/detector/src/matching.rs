@@ -2,15 +2,20 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubwarden_bus::{Batch, Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
+use hubwarden_bus::{Bus, Delivered, Limit, Record, Source, commit_when_room, topic};
 use hubwarden_event::{
-    DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition, Watermark,
+    ConnectionId, DeadLetter, EventBody, Hash, MAX_DEAD_BYTES, Match, MatchBody, RawPosition,
+    Watermark,
 };
 use hubwarden_proto as proto;
-use hubwarden_rules::{Engine, Scratch};
+use hubwarden_rules::{Engine, RuleSet, Scratch};
+use hubwarden_service::metrics::{MATCH, Pace, Step, Transaction};
+use hubwarden_service::trace;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use crate::{Error, Rulebook};
+use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
+use crate::{Error, Readiness, metrics};
 
 /// The name under which the bus knows this stage.
 pub const MATCH_STAGE: &str = "match";
@@ -23,6 +28,8 @@ const WORTH_A_THREAD: usize = 256;
 pub struct MatchStage {
     engine: Engine,
     threads: NonZero<usize>,
+    /// Of the topic `matches`.
+    partitions: u32,
 }
 
 /// What has been judged.
@@ -37,9 +44,10 @@ pub struct MatchCounts {
 }
 
 impl MatchStage {
-    /// A stage that judges by this engine on at most so many threads.
-    pub fn new(engine: Engine, threads: NonZero<usize>) -> Self {
-        Self { engine, threads }
+    /// A stage that judges by this engine on at most so many threads, for a bus whose topic
+    /// `matches` has so many partitions.
+    pub fn new(engine: Engine, threads: NonZero<usize>, partitions: u32) -> Self {
+        Self { engine, threads, partitions: partitions.max(1) }
     }
 
     /// The records for `matches` and `events.dead`, in the order of the events.
@@ -47,11 +55,11 @@ impl MatchStage {
         let threads = self.threads.get().min(records.len() / WORTH_A_THREAD).max(1);
         let chunks = records.chunks(records.len().div_ceil(threads).max(1));
         let parts: Vec<_> = if threads == 1 {
-            chunks.map(|chunk| judge(&self.engine, chunk)).collect()
+            chunks.map(|chunk| self.judge(chunk)).collect()
         } else {
             std::thread::scope(|scope| {
                 let running: Vec<_> =
-                    chunks.map(|chunk| scope.spawn(move || judge(&self.engine, chunk))).collect();
+                    chunks.map(|chunk| scope.spawn(move || self.judge(chunk))).collect();
                 let done = running.into_iter().map(std::thread::ScopedJoinHandle::join);
                 done.map(|part| part.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
                     .collect()
@@ -67,51 +75,65 @@ impl MatchStage {
         }
         (outputs, counts)
     }
-}
 
-fn judge(engine: &Engine, records: &[Delivered]) -> (Vec<Record>, MatchCounts) {
-    let mut scratch = Scratch::default();
-    let mut matches: Vec<Match> = Vec::new();
-    let mut outputs = Vec::new();
-    let mut counts = MatchCounts::default();
-    for delivered in records {
-        let source_partition = delivered.partition;
-        match proto::decode_event(delivered.body.clone()) {
-            Ok(EventBody::Event(event)) => {
-                counts.events += 1;
-                engine.evaluate(&event, &mut scratch, &mut matches);
-                counts.matches += matches.len() as u64;
-                for matched in matches.drain(..) {
-                    let key = Bytes::copy_from_slice(&matched.group.bus_key(&matched.connection).0);
-                    outputs.push(record(key, MatchBody::Match(matched)));
+    fn judge(&self, records: &[Delivered]) -> (Vec<Record>, MatchCounts) {
+        let mut scratch = Scratch::default();
+        let mut matches: Vec<Match> = Vec::new();
+        let mut outputs = Vec::new();
+        let mut counts = MatchCounts::default();
+        for delivered in records {
+            let source_partition = delivered.partition;
+            match proto::decode_event(delivered.body.clone()) {
+                Ok(EventBody::Event(event)) => {
+                    counts.events += 1;
+                    self.engine.evaluate(&event, &mut scratch, &mut matches);
+                    counts.matches += matches.len() as u64;
+                    outputs.extend(matches.drain(..).map(|matched| {
+                        let mut record = match_record(matched);
+                        trace::pass_on(&delivered.headers, &mut record.headers);
+                        record
+                    }));
+                }
+                Ok(EventBody::Progress(progress)) => {
+                    let key = progress.connection.clone();
+                    let mark = Watermark {
+                        connection: progress.connection,
+                        run: progress.run,
+                        kind: progress.kind,
+                        through: progress.through,
+                        source_partition,
+                    };
+                    outputs.extend(self.to_all(&key, MatchBody::Watermark(mark)));
+                }
+                Ok(EventBody::RunEnd(end)) => {
+                    let key = end.connection.clone();
+                    outputs.extend(self.to_all(&key, MatchBody::RunEnd { end, source_partition }));
+                }
+                Err(error) => {
+                    counts.dead += 1;
+                    outputs.push(dead(delivered, &error));
                 }
             }
-            Ok(EventBody::Progress(progress)) => {
-                let key = Bytes::copy_from_slice(progress.connection.as_str().as_bytes());
-                let mark = Watermark {
-                    connection: progress.connection,
-                    run: progress.run,
-                    kind: progress.kind,
-                    through: progress.through,
-                    source_partition,
-                };
-                outputs.push(record(key, MatchBody::Watermark(mark)));
-            }
-            Ok(EventBody::RunEnd(end)) => {
-                let key = Bytes::copy_from_slice(end.connection.as_str().as_bytes());
-                outputs.push(record(key, MatchBody::RunEnd { end, source_partition }));
-            }
-            Err(error) => {
-                counts.dead += 1;
-                outputs.push(dead(delivered, &error));
-            }
         }
+        (outputs, counts)
     }
-    (outputs, counts)
+
+    /// A mark of this source partition, for every partition of `matches`: each holds some of the
+    /// matches that it speaks for.
+    fn to_all(
+        &self,
+        connection: &ConnectionId,
+        mark: MatchBody,
+    ) -> impl Iterator<Item = Record> + use<> {
+        let key = Bytes::copy_from_slice(connection.as_str().as_bytes());
+        let record = Record::new(topic::MATCHES, key, proto::encode_match(mark));
+        (0..self.partitions).map(move |partition| record.clone().at(partition))
+    }
 }
 
-fn record(key: Bytes, body: MatchBody) -> Record {
-    Record::new(topic::MATCHES, key, proto::encode_match(body))
+fn match_record(matched: Match) -> Record {
+    let key = Bytes::copy_from_slice(&matched.group.bus_key(&matched.connection).0);
+    Record::new(topic::MATCHES, key, proto::encode_match(MatchBody::Match(matched)))
 }
 
 fn dead(delivered: &Delivered, error: &proto::Error) -> Record {
@@ -127,48 +149,78 @@ fn dead(delivered: &Delivered, error: &proto::Error) -> Record {
     Record::new(topic::EVENTS_DEAD, letter.hash.0.to_vec(), proto::encode_dead_letter(letter))
 }
 
-/// Judges events until stopped, by the rule set that was active on the bus where each event stands.
+/// Judges events until stopped, each by the rule set that is active when it is read.
 ///
+/// Events that were written after a set became active are judged by that set or a later one. While
+/// there is no set that this release can judge by, no batch is taken and `ready` says why. When
+/// partitions go to another member in the middle of a batch, the batch comes again, here or there.
 /// `told` hears of every durable batch.
 ///
 /// # Errors
-/// When the bus fails, or holds no rule set.
+/// When the bus fails.
 pub async fn run_match<B: Bus>(
     bus: B,
     threads: NonZero<usize>,
+    ready: Readiness,
     stop: CancellationToken,
     mut told: impl FnMut(MatchCounts),
 ) -> Result<(), Error> {
-    let mut reader = bus.reader(MATCH_STAGE, &[topic::EVENTS, topic::RULES])?;
-    let mut stage = active(&bus, threads)?;
+    let partitions = bus.partitions(topic::MATCHES);
+    let mut rules = ActiveSet::new(RuleSets::new(bus.clone()), ready.clone());
+    let Some(set) = rules.wait(&stop).await? else { return Ok(()) };
+    let stage = |set: Arc<RuleSet>| {
+        metrics::rules(set.rules().len());
+        MatchStage::new(Engine::new(set), threads, partitions)
+    };
+    let mut lag = Pace::default();
+    let mut judging = stage(set);
+    let mut reader = bus.reader(MATCH_STAGE, &[topic::EVENTS])?;
+    ready.set("stage", None);
     loop {
-        let batch: Batch = tokio::select! {
+        let batch = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            batch = reader.next_batch(Limit::default()) => batch?,
+            batch = reader.next_batch(Limit::default()) => Some(batch?),
+            () = tokio::time::sleep(LOOK) => None,
         };
-        let mut outputs = Vec::new();
-        let mut counts = MatchCounts::default();
-        for part in batch.records.chunk_by(|a, b| a.topic == b.topic) {
-            if part[0].topic == topic::RULES {
-                stage = active(&bus, threads)?;
-                continue;
-            }
-            let (records, part) = tokio::task::block_in_place(|| stage.apply(part));
-            outputs.extend(records);
-            counts.events += part.events;
-            counts.matches += part.matches;
-            counts.dead += part.dead;
+        if rules.has_changed().await? {
+            let Some(set) = rules.wait(&stop).await? else { return Ok(()) };
+            judging = stage(set);
         }
+        let Some(mut batch) = batch else { continue };
+        if batch.records.is_empty() {
+            metrics::assigned(&MATCH, &reader);
+            continue; // other partitions: nothing is remembered of those that went
+        }
+        let mut cycle = metrics::cycle(&MATCH, MATCH_STAGE, &batch);
+        metrics::carry(&cycle, &mut batch);
+        let working = (cycle.time(Step::Work), metrics::evaluating());
+        let work = || judging.apply(&batch.records);
+        let (outputs, counts) = tokio::task::block_in_place(work);
+        drop(working);
+        metrics::event_time(&MATCH, &batch);
+        cycle.makes(metrics::made(&outputs));
         let consumed = batch.consumed();
-        tokio::select! {
+        let committing = cycle.time(Step::Commit);
+        let committed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            committed = commit_when_room(&mut reader, outputs, &consumed) => committed?,
+            committed = commit_when_room(&mut reader, outputs, &consumed)
+                .instrument(cycle.span().clone()) => committed,
+        };
+        drop(committing);
+        match committed {
+            Ok(()) => {
+                cycle.ended(Transaction::Committed);
+                metrics::dead(counts.dead);
+                told(counts);
+                if lag.is_due() {
+                    metrics::lag(&MATCH, &reader).await;
+                }
+            }
+            Err(hubwarden_bus::Error::Reassigned { reason }) => {
+                tracing::info!(reason, "a batch comes again");
+                cycle.ended(Transaction::Aborted);
+            }
+            Err(error) => return Err(error.into()),
         }
-        told(counts);
     }
-}
-
-fn active<B: Bus>(bus: &B, threads: NonZero<usize>) -> Result<MatchStage, Error> {
-    let book = Rulebook::active(bus)?.ok_or(Error::NoRuleSet)?;
-    Ok(MatchStage::new(Engine::new(Arc::new(book.compile().set)), threads))
 }

@@ -1,19 +1,13 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use hubwarden_bus::{Bus, Positions, Record, Sink, topic};
-use hubwarden_event::{Hash, hash_parts};
-use hubwarden_proto::{Message, v1};
-use hubwarden_rules::{Compiled, Lists, RuleFile, RuleSet, names_in};
+use hubwarden_rules::{Compiled, Lists, ProblemSeverity, RuleFile, RuleSet};
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{Catalogue, Error, shipped};
-
-/// Key of the record on `rules` that says which rules judge.
-const ACTIVE: &[u8] = b"active";
 
 /// Section `[rules]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +15,9 @@ const ACTIVE: &[u8] = b"active";
 pub struct RulesConfig {
     /// Whether the rules of this release are loaded.
     pub shipped: bool,
-    /// Folders with rule files of one's own (`*.yml`), read beside the shipped ones.
+    /// Folders with rule files of one's own (`*.yml`, `*.yaml`), read beside the shipped ones.
+    ///
+    /// A rule there with the name or id of a shipped one replaces it.
     pub dirs: Vec<PathBuf>,
 }
 
@@ -86,38 +82,23 @@ pub struct Rulebook {
     pub files: Vec<RuleFile>,
     /// The lists.
     pub lists: Lists,
-    /// Shipped files that stand back for files of one's own, by name.
-    pub replaced: Vec<Replaced>,
-}
-
-/// A shipped rule file that one of one's own replaces, because it has a rule of the same name or id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Replaced {
-    /// The file of this release.
-    pub shipped: String,
-    /// The file that stands for it.
-    pub own: String,
-    /// The name or id that both have.
-    pub name: String,
 }
 
 impl Rulebook {
     /// The rules and lists of this release.
     pub fn shipped() -> Self {
-        Self { files: shipped::rule_files(), lists: shipped::lists(), replaced: Vec::new() }
+        Self { files: shipped::rule_files(), lists: shipped::lists() }
     }
 
-    /// Reads what the configuration names; configured lists replace shipped ones of the same name,
-    /// and a rule file of one's own that loads replaces a shipped one with a rule of the same name or id.
+    /// Reads what the configuration names; configured lists replace shipped ones of the same name.
     ///
     /// # Errors
     /// A folder or list file that cannot be read. A flaw inside a rule file is not an error: it is
     /// told by [`compile`](Self::compile) and the other rules load.
     pub fn read(rules: &RulesConfig, lists: &BTreeMap<String, ListSource>) -> Result<Self, Error> {
         let mut book = if rules.shipped { Self::shipped() } else { Self::default() };
-        let mut own = Vec::new();
         for folder in &rules.dirs {
-            own.extend(read_folder(folder)?);
+            book.files.extend(read_folder(folder)?);
         }
         for (name, source) in lists {
             let values = match source {
@@ -126,32 +107,7 @@ impl Rulebook {
             };
             book.lists.insert(name, values);
         }
-        book.take_own(own);
         Ok(book)
-    }
-
-    /// Adds rule files of one's own. One that does not load by itself replaces nothing: a mistake in
-    /// it must not take the shipped rule away.
-    fn take_own(&mut self, own: Vec<RuleFile>) {
-        if !self.files.is_empty() && !own.is_empty() {
-            let loaded = RuleSet::compile(&own, &self.lists, Some(&Catalogue)).set;
-            let loaded = |file: &RuleFile| loaded.rules().iter().any(|rule| rule.file == file.name);
-            let names: Vec<_> = own.iter().filter(|file| loaded(file)).collect();
-            let names: Vec<_> = names.into_iter().map(|file| (file, names_in(file))).collect();
-            let replaced = &mut self.replaced;
-            self.files.retain(|shipped| {
-                let its = names_in(shipped);
-                let same = names.iter().find_map(|(file, names)| {
-                    Some((file, names.intersection(&its).next()?.clone()))
-                });
-                if let Some((file, name)) = &same {
-                    let (shipped, own) = (shipped.name.clone(), file.name.clone());
-                    replaced.push(Replaced { shipped, own, name: name.clone() });
-                }
-                same.is_none()
-            });
-        }
-        self.files.extend(own);
     }
 
     /// The set of these rules, and what there is to say about them.
@@ -159,68 +115,26 @@ impl Rulebook {
         RuleSet::compile(&self.files, &self.lists, Some(&Catalogue))
     }
 
-    /// Makes this the active set of the bus, unless it is already.
+    /// This book, with the text that `before` has for each file of one's own that cannot be loaded now.
     ///
-    /// # Errors
-    /// When the bus cannot be read or does not take it.
-    pub async fn publish<B: Bus>(&self, bus: &B) -> Result<(), Error> {
-        let newest = bus.newest(topic::RULES)?;
-        let mut set = v1::RuleSet::default();
-        let mut records = Vec::new();
-        for file in &self.files {
-            let file = v1::RuleFile { name: file.name.clone(), text: file.text.clone() };
-            set.files.push(add(&mut records, v1::rule_body::Body::File(file)));
-        }
-        for name in self.lists.names() {
-            let values = self.lists.get(name).unwrap_or_default().to_vec();
-            let list = v1::RuleList { name: name.into(), values };
-            set.lists.push(add(&mut records, v1::rule_body::Body::List(list)));
-        }
-        let body = v1::RuleBody { body: Some(v1::rule_body::Body::Set(set)) }.encode_to_vec();
-        if newest.iter().any(|record| record.key == ACTIVE && record.body == body) {
-            return Ok(());
-        }
-        records.retain(|record| !newest.iter().any(|known| known.key == record.key));
-        records.push(Record::new(topic::RULES, ACTIVE, body));
-        bus.writer("rules").commit(records, &Positions::none()).await?;
-        Ok(())
-    }
-
-    /// The active set of the bus; none before the first was published.
-    ///
-    /// # Errors
-    /// When it cannot be read, or names a file or list that is not there.
-    pub fn active<B: Bus>(bus: &B) -> Result<Option<Self>, Error> {
-        let newest = bus.newest(topic::RULES)?;
-        let mut bodies = BTreeMap::new();
-        for record in &newest {
-            let body =
-                v1::RuleBody::decode(record.body.clone()).map_err(hubwarden_proto::Error::from)?;
-            bodies.insert(record.key.clone(), body.body);
-        }
-        let Some(Some(v1::rule_body::Body::Set(set))) = bodies.get(ACTIVE) else { return Ok(None) };
-        let mut book = Self::default();
-        for key in set.files.iter().chain(&set.lists) {
-            match bodies.get(key) {
-                Some(Some(v1::rule_body::Body::File(file))) => {
-                    book.files.push(RuleFile { name: file.name.clone(), text: file.text.clone() });
-                }
-                Some(Some(v1::rule_body::Body::List(list))) => {
-                    book.lists.insert(&list.name, list.values.clone())
-                }
-                _ => return Err(Error::IncompleteRuleSet),
+    /// So a broken edit changes nothing while people correct it.
+    pub fn or_before(&self, before: &Self) -> Self {
+        let mut book = self.clone();
+        let broken: BTreeSet<String> = self
+            .compile()
+            .problems
+            .into_iter()
+            .filter(|problem| problem.severity == ProblemSeverity::Error)
+            .map(|problem| problem.file)
+            .collect();
+        for file in book.files.iter_mut().filter(|file| broken.contains(&file.name)) {
+            let earlier = before.files.iter().find(|one| one.name == file.name && !one.shipped);
+            if let (Some(earlier), false) = (earlier, file.shipped) {
+                file.text.clone_from(&earlier.text);
             }
         }
-        Ok(Some(book))
+        book
     }
-}
-
-/// Adds a record of topic `rules` and gives its key, the hash of its content.
-fn add(records: &mut Vec<Record>, body: v1::rule_body::Body) -> prost::bytes::Bytes {
-    let body = v1::RuleBody { body: Some(body) }.encode_to_vec();
-    let key = prost::bytes::Bytes::copy_from_slice(&Hash(hash_parts([body.as_slice()])).0);
-    records.push(Record::new(topic::RULES, key.clone(), body));
-    key
 }
 
 fn read_text(file: &Path) -> Result<String, Error> {
@@ -245,6 +159,7 @@ pub fn read_rule_file(path: &Path) -> Result<RuleFile, Error> {
     Ok(RuleFile {
         name: path.display().to_string(),
         text: String::from_utf8_lossy(&bytes).into_owned(),
+        shipped: false,
     })
 }
 
@@ -263,12 +178,17 @@ pub fn rule_paths(folder: &Path) -> Result<Vec<PathBuf>, Error> {
         }
         if path.is_dir() {
             paths.extend(rule_paths(&path)?);
-        } else if name.ends_with(".yml") && !name.ends_with(".cases.yml") {
+        } else if is_rule_file(&name) {
             paths.push(path);
         }
     }
     paths.sort();
     Ok(paths)
+}
+
+fn is_rule_file(name: &str) -> bool {
+    let stem = name.strip_suffix(".yml").or_else(|| name.strip_suffix(".yaml"));
+    stem.is_some_and(|stem| !stem.ends_with(".cases"))
 }
 
 /// When anything below these folders last changed; to be compared with an earlier answer.

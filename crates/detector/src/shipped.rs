@@ -15,7 +15,7 @@ pub fn rule_files() -> Vec<RuleFile> {
 /// The cases of the shipped rules: each file's name is that of its rule file.
 pub fn case_files() -> Vec<RuleFile> {
     let cases = files("github", CASES);
-    cases.map(|file| RuleFile { name: file.name.replace(CASES, ".yml"), text: file.text }).collect()
+    cases.map(|file| RuleFile { name: file.name.replace(CASES, ".yml"), ..file }).collect()
 }
 
 /// The shipped lists; most hold no values until the configuration gives them some.
@@ -50,7 +50,7 @@ fn files(folder: &str, ending: &'static str) -> impl Iterator<Item = RuleFile> {
         .flat_map(|folder| folder.files())
         .filter_map(|file| {
             let name = file.path().to_str()?.to_owned();
-            Some(RuleFile { name, text: file.contents_utf8()?.into() })
+            Some(RuleFile { name, text: file.contents_utf8()?.into(), shipped: true })
         })
         .filter(|file| file.name.ends_with(ending))
         .collect();

@@ -11,7 +11,13 @@ use hubwarden_rules::{Changes, Put, StateKey, Stored};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The layout of the file; another number is refused.
-const FORMAT: i64 = 1;
+pub(crate) const FORMAT: i64 = 1;
+
+/// Marks a database as a state file of this program (SQLite's `application_id`): `HW`, then the
+/// partition. Files of before the mark have none and take it up when they are opened.
+pub(crate) const fn application_id(partition: u32) -> i32 {
+    (0x4857 << 16) | (partition & 0xffff) as i32
+}
 
 /// What stands as `freed` before anything was: then even what expires at the beginning of time is kept.
 const NEVER_FREED: i64 = i64::MIN;
@@ -64,6 +70,16 @@ pub enum Error {
         /// Its format.
         found: i64,
     },
+    /// A database of another program, or the state of another partition.
+    #[error(
+        "{file} is not the state of partition {partition} of `matches`; move it away, or put the right file back"
+    )]
+    Foreign {
+        /// The file.
+        file: PathBuf,
+        /// The partition that it should hold.
+        partition: u32,
+    },
     /// A piece of state that this release cannot read.
     #[error(
         "the state file holds a piece that cannot be read; move it away to build the state anew from the bus"
@@ -82,11 +98,11 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the file or makes it.
+    /// Opens the file of a partition or makes it.
     ///
     /// # Errors
-    /// It cannot be opened, or has another format.
-    pub fn open(file: &Path) -> Result<Self, Error> {
+    /// It cannot be opened, has another format, or is something else.
+    pub fn open(file: &Path, partition: u32) -> Result<Self, Error> {
         let failed = |source| Error::Sqlite { file: file.into(), doing: "opening it", source };
         let db = Connection::open(file).map_err(failed)?;
         db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
@@ -101,6 +117,14 @@ impl State {
                 .execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"))
                 .map_err(failed)?,
             found => return Err(Error::Format { file: file.into(), found }),
+        }
+        let ours = application_id(partition);
+        let mark: i32 =
+            db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+        match mark {
+            0 => db.pragma_update(None, "application_id", ours).map_err(failed)?,
+            mark if mark == ours => {}
+            _ => return Err(Error::Foreign { file: file.into(), partition }),
         }
         Ok(Self { db, file: file.into() })
     }
@@ -189,14 +213,25 @@ impl State {
         decoded.collect::<Result<_, _>>().map_err(Error::Outbox)
     }
 
-    /// Takes findings out of the outbox up to this id: the bus has them.
+    /// How many findings stand in the outbox.
     ///
     /// # Errors
     /// SQLite refused.
-    pub fn published(&self, through: &str) -> Result<(), Error> {
+    pub fn waiting(&self) -> Result<usize, Error> {
+        let query = self.db.prepare_cached("SELECT count(*) FROM outbox");
+        let count = query.and_then(|mut query| query.query_row([], |row| row.get::<_, i64>(0)));
+        let count = count.map_err(self.failed("counting the outbox"))?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Takes findings out of the outbox up to this id: the bus has them. Gives how many they were.
+    ///
+    /// # Errors
+    /// SQLite refused.
+    pub fn published(&self, through: &str) -> Result<usize, Error> {
         let sql = "DELETE FROM outbox WHERE finding <= ?1";
         let deleted = self.db.prepare_cached(sql).and_then(|mut query| query.execute([through]));
-        deleted.map(|_| ()).map_err(self.failed("clearing the outbox"))
+        deleted.map_err(self.failed("clearing the outbox"))
     }
 }
 

@@ -89,7 +89,7 @@ impl FromStr for Confidence {
 }
 
 /// The rule that made a finding, as it was then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RuleRef {
     /// Sigma's `id`, if the rule has one.
     pub id: Option<String>,
@@ -104,7 +104,7 @@ pub struct RuleRef {
 }
 
 /// One condition that held, and the value that made it hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Reason {
     /// The condition in words of the rule, such as `visibility is public`.
     pub condition: String,
@@ -164,7 +164,7 @@ pub struct Finding {
     pub rule: RuleRef,
     /// Whose finding it is.
     pub connection: ConnectionId,
-    /// The run that first published it.
+    /// A run that published it: of several the first by name, whichever came first.
     pub run: RunId,
     /// Event time of the earliest match.
     pub first_seen: Timestamp,
@@ -193,15 +193,27 @@ impl Finding {
     /// Takes over what a later or parallel version of the same finding knows; false if that is nothing.
     ///
     /// Counts and severity only rise, times only widen, evidence is the earliest of both. The words
-    /// come from the version with the higher revision.
+    /// come from the version with the higher revision, and so does who is named. Where two versions
+    /// differ at the same revision, as after a changed rule or over two runs, their content decides,
+    /// so that the order of joining never does.
     pub fn join(&mut self, other: &Self) -> bool {
         let before = self.clone();
-        if other.revision > self.revision {
+        if other.words() > self.words() {
             self.sentence.clone_from(&other.sentence);
             self.reason.clone_from(&other.reason);
             self.response.clone_from(&other.response);
             self.rule.clone_from(&other.rule);
             self.confidence = other.confidence;
+        }
+        if other.revision > self.revision {
+            self.entities.clone_from(&other.entities);
+        } else if other.revision == self.revision {
+            self.entities.extend(other.entities.iter().cloned());
+            self.entities.sort();
+            self.entities.dedup();
+        }
+        if other.run < self.run {
+            self.run = other.run.clone();
         }
         self.revision = self.revision.max(other.revision);
         self.count = self.count.max(other.count);
@@ -210,14 +222,17 @@ impl Finding {
         self.first_seen = self.first_seen.min(other.first_seen);
         self.last_seen = self.last_seen.max(other.last_seen);
         self.evidence.extend(other.evidence.iter().cloned());
-        self.evidence.sort_by_key(|one| (one.occurred_at, one.id));
+        self.evidence.sort_by_key(|one| (one.occurred_at, one.id, one.position));
         self.evidence.dedup_by_key(|one| one.id);
         self.evidence.truncate(EVIDENCE_LIMIT);
         self.event_ids = self.evidence.iter().map(|one| one.id).collect();
-        self.entities.extend(other.entities.iter().cloned());
-        self.entities.sort();
-        self.entities.dedup();
         *self != before
+    }
+
+    /// What a version says in words, the higher revision first in rank.
+    fn words(&self) -> impl Ord + '_ {
+        let Self { revision, rule, confidence, sentence, reason, response, .. } = self;
+        (*revision, rule, *confidence, sentence, reason, response)
     }
 }
 
@@ -256,7 +271,12 @@ mod tests {
             at_least: false,
             sentence: format!("{revision} events"),
             reason: vec![],
-            entities: vec![],
+            entities: vec![EntityRef {
+                role: "actor".into(),
+                kind: "user".into(),
+                id: None,
+                name: format!("of-{revision}"),
+            }],
             event_ids: evidence.iter().map(|one| one.id).collect(),
             evidence,
             response: String::new(),
@@ -276,10 +296,39 @@ mod tests {
         let expected = join([0, 1, 2, 2]);
         assert_eq!(expected.count, 3);
         assert_eq!(expected.evidence.len(), 3);
+        assert_eq!(expected.entities, versions[2].entities, "not those of versions on the way");
         for order in [[2, 1, 0, 1], [1, 2, 0, 0], [2, 0, 1, 2]] {
             assert_eq!(join(order), expected, "{order:?}");
         }
         let mut joined = expected.clone();
         assert!(!joined.join(&versions[1]), "what adds nothing is a no-op");
+    }
+
+    /// Two runs, or a rule before and after an edit, can make different versions of one revision.
+    #[test]
+    fn versions_of_one_revision_join_alike_in_any_order() {
+        let mut versions = [finding(2, &[5, 3]), finding(2, &[5, 3]), finding(2, &[5, 9])];
+        versions[1].sentence = "two events".into();
+        versions[1].rule.title = "A".into();
+        versions[2].run = RunId::new("backfill");
+        for one in &mut versions[2].evidence {
+            one.position.offset = 7; // the same event, read again by the other run
+        }
+        let mut found = Vec::new();
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut joined = versions[order[0]].clone();
+            for next in order {
+                joined.join(&versions[next]);
+            }
+            found.push(joined);
+        }
+        assert!(found.iter().all(|one| *one == found[0]), "{found:#?}");
+        assert_eq!((found[0].run.as_str(), found[0].evidence.len()), ("backfill", 3));
+        assert!(
+            found[0]
+                .evidence
+                .iter()
+                .all(|one| one.occurred_at.as_millis() == 9 || one.position.offset == 0)
+        );
     }
 }

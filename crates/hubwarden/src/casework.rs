@@ -4,7 +4,7 @@ use std::sync::Arc;
 use hubwarden_collector::source_id;
 use hubwarden_detector::{Rulebook, Transient};
 use hubwarden_event::{
-    ContentType, Feed, Finding, MatchBody, RawPosition, RawRecord, RunId, Timestamp,
+    ContentType, Event, Feed, Finding, MatchBody, RawPosition, RawRecord, RunId, Timestamp,
 };
 use hubwarden_normalizer::{Networks, Normalizer};
 use hubwarden_rules::{Case, CaseKind, Engine, RuleSet, Scratch};
@@ -70,10 +70,22 @@ fn judge(
     set: &Arc<RuleSet>,
     events: &[(Option<i64>, Map<String, Value>)],
 ) -> Result<Vec<Finding>, String> {
-    let mut normalizer = Normalizer::new(Arc::new(Networks::default()));
     let engine = Engine::new(set.clone());
     let mut correlator = Transient::new(set.clone());
     let (mut scratch, mut matches) = (Scratch::default(), Vec::new());
+    for event in normalized(events)? {
+        engine.evaluate(&event, &mut scratch, &mut matches);
+        for matched in matches.drain(..) {
+            let applied = correlator.apply(&MatchBody::Match(matched));
+            applied.map_err(|error| error.to_string())?;
+        }
+    }
+    correlator.into_findings().map_err(|error| error.to_string())
+}
+
+fn normalized(events: &[(Option<i64>, Map<String, Value>)]) -> Result<Vec<Event>, String> {
+    let mut normalizer = Normalizer::new(Arc::new(Networks::default()));
+    let mut all = Vec::with_capacity(events.len());
     for (number, (at_ms, event)) in (0..).zip(events) {
         let mut event = event.clone();
         let has_time = ["@timestamp", "created_at", "at_sign_timestamp"]
@@ -102,13 +114,9 @@ fn judge(
         let event = normalizer
             .normalize(&raw, RawPosition::default())
             .map_err(|reason| reason.to_string())?;
-        engine.evaluate(&event, &mut scratch, &mut matches);
-        for matched in matches.drain(..) {
-            let applied = correlator.apply(&MatchBody::Match(matched));
-            applied.map_err(|error| error.to_string())?;
-        }
+        all.push(event);
     }
-    correlator.into_findings().map_err(|error| error.to_string())
+    Ok(all)
 }
 
 fn concept(finding: &Finding) -> &str {
@@ -275,5 +283,42 @@ fn list_of(value: &Value) -> Vec<String> {
             .collect(),
         Value::Null => Vec::new(),
         other => vec![other.to_string()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What `rule explain` counts and what the correlator judges are two pieces of code.
+    #[test]
+    fn explaining_counts_as_the_correlator_judges() {
+        let mut compiled = Compiled::new(&Rulebook::shipped());
+        let (mut counted, mut reached) = (0, 0);
+        for file in hubwarden_detector::shipped::case_files() {
+            for case in hubwarden_rules::parse_cases(&file.text).unwrap() {
+                let lists = case.lists.names();
+                let lists = lists.map(|name| {
+                    (name.to_owned(), case.lists.get(name).unwrap_or_default().to_vec())
+                });
+                let set = compiled.with(lists.collect());
+                let events: Vec<_> =
+                    case.events.iter().map(|one| (Some(one.at_ms), one.event.clone())).collect();
+                let findings = judge(&set, &events).unwrap();
+                let found: BTreeSet<_> = findings.iter().map(|one| one.rule.name.clone()).collect();
+                let events = normalized(&events).unwrap();
+                for rule in set.rules() {
+                    let Some(mut counter) = set.counter(rule) else { continue };
+                    events.iter().for_each(|event| counter.add(event));
+                    let holds = counter.finish().groups.iter().any(|group| group.reached);
+                    assert_eq!(holds, found.contains(&rule.name), "{}: {}", rule.name, case.name);
+                    counted += 1;
+                    reached += u32::from(holds);
+                }
+            }
+        }
+        assert!(counted > 1_000 && reached > 20, "{counted}, {reached}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubwarden_bus::{Bus, Journal, Options, Topic, topic};
 use hubwarden_console::{Findings, RawBytes, SqliteStore};
-use hubwarden_detector::{CORRELATE_STAGE, MATCH_STAGE, Rulebook};
+use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, Rulebook};
 use hubwarden_event::RawBody;
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
@@ -115,15 +115,17 @@ impl Pipeline {
             let told = move |counts: hubwarden_detector::MatchCounts| {
                 update(&tell, |passed| passed.matches += counts.matches);
             };
-            Ok(hubwarden_detector::run_match(bus, threads, token, told).await?)
+            Ok(hubwarden_detector::run_match(bus, threads, Readiness::default(), token, told)
+                .await?)
         });
         let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
-        let (file, lateness_ms) = (settings.data_dir.join("correlate-0.db"), settings.lateness_ms);
+        let correlating = Correlating::alone(settings.data_dir.clone(), settings.lateness_ms);
         tasks.spawn(async move {
             let told = move |counts: hubwarden_detector::CorrelateCounts| {
                 update(&tell, |passed| passed.findings += counts.findings);
             };
-            Ok(hubwarden_detector::run_correlate(bus, &file, lateness_ms, token, told).await?)
+            let ready = Readiness::default();
+            Ok(hubwarden_detector::run_correlate(bus, correlating, ready, token, told).await?)
         });
         let reader = journal.reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
         let token = stop.clone();
@@ -140,15 +142,7 @@ impl Pipeline {
 
     /// Records that each stage has not consumed yet, in the order of the line.
     pub fn lags(&self) -> Vec<(&'static str, u64)> {
-        // In this order: what a stage wrote before its position is within the ends that are read after it.
-        let stages = self.journal.stage_positions();
-        let ends = self.journal.ends();
-        let lag = |(name, topic): (&'static str, Topic)| {
-            let at = stages.iter().find(|(stage, _)| stage == name);
-            let at = at.and_then(|(_, positions)| positions.get(topic, 0)).unwrap_or(0);
-            (name, ends.get(topic, 0).unwrap_or(0).saturating_sub(at))
-        };
-        LINE.map(lag).into()
+        LINE.map(|(name, topic)| (name, self.journal.backlog(name, topic))).into()
     }
 
     /// Waits until every stage has consumed everything that is on the bus.
@@ -192,7 +186,9 @@ pub(crate) fn findings_file(data_dir: &Path) -> PathBuf {
 /// Fetches what GitHub sent from the topic `raw`, while it is kept.
 pub(crate) fn raw_bytes(journal: Journal) -> RawBytes {
     Arc::new(move |position| {
-        let delivered = journal.read_at(topic::RAW, position.offset).ok()??;
+        // It is called where blocking is allowed.
+        let read = journal.read_at(topic::RAW, position.partition, position.offset);
+        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
         match hubwarden_proto::decode_raw(delivered.body).ok()? {
             RawBody::Record(record) => Some(record.payload),
             _ => None,

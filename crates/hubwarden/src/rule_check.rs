@@ -47,14 +47,6 @@ pub(crate) fn check_rules(config: &Config) -> Vec<CheckLine> {
     };
     let status = rules_status(&book);
     let mut lines = vec![CheckLine::new(Level::Ok, "rules", format!("{} loaded", status.loaded))];
-    for replaced in &book.replaced {
-        let found = format!("{} stands for it: both have `{}`", replaced.own, replaced.name);
-        lines.push(CheckLine::new(
-            Level::Ok,
-            format!("shipped rule file {}", replaced.shipped),
-            found,
-        ));
-    }
     for refused in &status.refused {
         let mut found = format!("not loaded: {}", refused.reason);
         if let Some(list) = cause(config, &book, &refused.name) {
@@ -62,6 +54,11 @@ pub(crate) fn check_rules(config: &Config) -> Vec<CheckLine> {
         }
         let what = format!("rule file {}", refused.name);
         lines.push(CheckLine::new(Level::Fail, what, found));
+    }
+    for replaced in book.compile().replaced {
+        let found = format!("replaces the shipped rule {}", replaced.shipped);
+        let what = format!("rule {} of {}:{}", replaced.rule, replaced.file, replaced.line);
+        lines.push(CheckLine::new(Level::Ok, what, found));
     }
     for blind in status.blind {
         let found = format!("cannot fire without {}: set it in section [lists]", blind.reason);

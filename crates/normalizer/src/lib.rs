@@ -12,6 +12,7 @@ mod enrich;
 mod facts;
 mod flatten;
 mod json;
+mod metrics;
 mod networks;
 mod normalize;
 mod quick;

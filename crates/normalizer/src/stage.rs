@@ -12,7 +12,8 @@ const WORTH_A_THREAD: usize = 256;
 /// Turns batches of raw records into events and dead letters, in order, and drops repeats.
 ///
 /// What it remembers between batches is bounded: which (run, event id) it has passed on lately.
-/// What it forgot is recognised downstream by the event id.
+/// What it forgot is recognised downstream by the event id. A batch is followed by
+/// [`keep`](Self::keep) or [`undo`](Self::undo), as its commit ended.
 #[derive(Debug)]
 pub struct NormalizerStage {
     workers: Vec<Normalizer>,
@@ -53,7 +54,7 @@ impl NormalizerStage {
         for ((body, position), result) in batch.iter().zip(results) {
             match (body, result) {
                 (RawBody::Record(_), Some(Ok(event))) => {
-                    if self.repeats.is_repeat(&event.run, event.id) {
+                    if self.repeats.is_repeat(position.partition, &event.run, event.id) {
                         self.counts.repeats += 1;
                     } else {
                         outputs.events.push((position.partition, EventBody::Event(event)));
@@ -75,6 +76,23 @@ impl NormalizerStage {
             self.counts.merge(worker.take_counts());
         }
         outputs
+    }
+
+    /// Remembers the events of all batches so far: they are on the bus.
+    pub fn keep(&mut self) {
+        self.repeats.keep();
+    }
+
+    /// Forgets what it remembers and has counted since the last [`keep`](Self::keep): the batch is
+    /// not on the bus and will come again.
+    pub fn undo(&mut self) {
+        self.repeats.undo();
+        self.counts = Counts::default();
+    }
+
+    /// Forgets what it remembers of partitions other than these: they belong to somebody else.
+    pub fn own(&mut self, partitions: &[u32]) {
+        self.repeats.retain(partitions);
     }
 
     /// What has been counted since this was last asked.

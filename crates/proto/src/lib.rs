@@ -19,5 +19,8 @@ pub use body::{
     decode_dead_letter, decode_event, decode_finding, decode_match, decode_raw, encode_dead_letter,
     encode_event, encode_finding, encode_match, encode_raw,
 };
+/// The whole contract as an encoded descriptor set, for gRPC reflection.
+pub const CONTRACT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hubwarden.bin"));
+
 pub use error::Error;
 pub use prost::Message;

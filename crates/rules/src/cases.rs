@@ -72,7 +72,7 @@ fn read(text: &str) -> Result<Vec<Case>, Flaw> {
     let (Some(document), None) = (found.next(), found.next()) else {
         return flaw(1, "a file of cases is one YAML document with the key `cases`");
     };
-    let document = document?;
+    let document = document.map_err(|mut broken| broken.flaws.remove(0))?;
     known(document.map("a file of cases")?, &["cases"])?;
     let Some(Node { value: Value::List(nodes), .. }) = document.get("cases") else {
         return flaw(document.line, "`cases` must be a list of cases");

@@ -1,19 +1,18 @@
 use std::collections::BTreeSet;
 
-use hubwarden_event::{Confidence, Hash, Severity};
+use hubwarden_event::Hash;
 
-use crate::document::{Body, Correlation, LogSource};
-use crate::draft::{Draft, Drafts, Problems, State};
-use crate::hashes::{content_hash, state_hash};
-use crate::house::{DEFAULT_FOLD_MS, Step};
+use crate::document::{Body, Correlation, LogSource, called};
+use crate::draft::{Draft, Drafts, GivenUp, Problems, State, Unread};
+use crate::house::{Step, needed};
 use crate::item::{ACTION, Builder};
 use crate::lint::{check_names, printed_fields};
-use crate::problem::{Flaw, flaw, quoted};
+use crate::making::Parts;
+use crate::problem::{Flaw, Flaws, quoted};
 use crate::selection::Detection;
-use crate::set::{Matcher, Output, group_names, group_slots};
 use crate::tree::Tree;
 use crate::view::Fields;
-use crate::{Lists, Problem, ProblemSeverity, RuleInfo, RuleSet, Schema, Window};
+use crate::{Lists, Problem, ProblemSeverity, RuleSet, Schema};
 
 /// A file with rules: its name as people know it, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +21,8 @@ pub struct RuleFile {
     pub name: String,
     /// One or more YAML documents. A file with U+FFFD, which stands for bytes that are not UTF-8, is refused.
     pub text: String,
+    /// Whether it is part of the release: a rule of one's own with the same name or id replaces it.
+    pub shipped: bool,
 }
 
 /// A rule set, and what there is to say about the files it was made of.
@@ -29,8 +30,10 @@ pub struct RuleFile {
 pub struct Compiled {
     /// The rules that could be loaded.
     pub set: RuleSet,
-    /// By file and line: each error means one document that was not loaded.
+    /// By file and line; a document with an error was not loaded, and may have several.
     pub problems: Vec<Problem>,
+    /// The shipped rules that one's own have replaced.
+    pub replaced: Vec<Replaced>,
     /// Rules in the set that can never match, because a list they need does not exist.
     pub blind: Vec<Blind>,
     /// How many documents were left out because the schema has no events of their log source.
@@ -50,54 +53,123 @@ pub struct Blind {
     pub missing: Vec<String>,
 }
 
+/// A shipped rule that is left out, since one's own has its name or id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The shipped rule's name.
+    pub shipped: String,
+    /// The name of the rule that stands in for it.
+    pub rule: String,
+    /// The file of that rule.
+    pub file: String,
+    /// Its line there.
+    pub line: usize,
+}
+
 impl RuleSet {
     /// Makes a set of all files' rules: a rule with a flaw is left out and named, the others load.
     ///
     /// The result does not depend on the order of the files. A detection that a correlation refers
     /// to makes no findings by itself unless the correlation says `generate: true`; every other
     /// document makes findings. With a schema, names that it does not know are told as warnings.
+    ///
+    /// A rule of one's own replaces the shipped one with its name or id, if it can be loaded.
     pub fn compile(files: &[RuleFile], lists: &Lists, schema: Option<&dyn Schema>) -> Compiled {
-        let mut problems = Problems::default();
-        let drafts = Drafts::read(files, &mut problems);
-        let compiler =
-            Compiler { drafts, problems, lists, schema, fields: Fields::default(), foreign: 0 };
-        compiler.run()
+        let mut given_up = GivenUp::new();
+        let mut carried = Vec::new();
+        loop {
+            let mut problems = Problems::default();
+            let drafts = Drafts::read(files, &given_up, &mut problems);
+            let fields = Fields::default();
+            let mut compiler = Compiler { drafts, problems, lists, schema, fields, foreign: 0 };
+            let parts = compiler.run();
+            // Each round gives up at least one document that would replace a shipped one.
+            let failed = compiler.failed_replacements();
+            if failed.is_empty() {
+                return compiler.end(parts, carried);
+            }
+            carried.extend(compiler.told_of(&failed));
+            given_up.extend(failed);
+        }
     }
 }
 
 /// A set in the making.
-struct Compiler<'a> {
-    drafts: Drafts,
-    problems: Problems,
-    lists: &'a Lists,
+pub(crate) struct Compiler<'a> {
+    pub(crate) drafts: Drafts,
+    pub(crate) problems: Problems,
+    pub(crate) lists: &'a Lists,
     schema: Option<&'a dyn Schema>,
-    fields: Fields,
+    pub(crate) fields: Fields,
     foreign: usize,
 }
 
 impl Compiler<'_> {
-    fn run(mut self) -> Compiled {
+    fn run(&mut self) -> Parts {
         self.leave_out();
         self.spread_needs();
-        for position in 0..self.drafts.all.len() {
-            if let Err(flaw) = self.detection(position) {
-                self.drafts.all[position].reject(&mut self.problems, flaw);
+        for unread in std::mem::take(&mut self.drafts.unread) {
+            self.unread(unread);
+        }
+        for step in [Self::detection, Self::filter, Self::correlation] {
+            for position in 0..self.drafts.all.len() {
+                if let Err(flaws) = step(self, position) {
+                    self.drafts.all[position].reject(&mut self.problems, flaws);
+                }
             }
         }
-        for position in 0..self.drafts.all.len() {
-            if let Err(flaw) = self.filter(position) {
-                self.drafts.all[position].reject(&mut self.problems, flaw);
-            }
-        }
-        for position in 0..self.drafts.all.len() {
-            if let Err(flaw) = self.correlation(position) {
-                self.drafts.all[position].reject(&mut self.problems, flaw);
-            }
-        }
-        self.finish()
+        self.parts()
     }
 
-    fn ready(&self, position: usize) -> bool {
+    /// Documents of one's own that should replace shipped ones and were rejected.
+    fn failed_replacements(&self) -> GivenUp {
+        let own = self.drafts.replacements().map(|(draft, _)| draft);
+        let failed = own.filter(|draft| draft.state == State::Rejected);
+        failed.map(|draft| (draft.file.clone(), draft.number)).collect()
+    }
+
+    /// What has been told of these documents, and what stays in force in their place.
+    fn told_of(&self, failed: &GivenUp) -> Vec<Problem> {
+        let mut told = Vec::new();
+        for (draft, replaced) in self.drafts.replacements() {
+            if !failed.contains(&(draft.file.clone(), draft.number)) {
+                continue;
+            }
+            let of_it =
+                |one: &&Problem| one.file == draft.file && one.rule.as_ref() == Some(&draft.name);
+            told.extend(self.problems.0.iter().filter(of_it).cloned());
+            let message = format!("the shipped rule {} stays in force", quoted(&replaced.shipped));
+            told.push(Problem {
+                file: replaced.file,
+                line: replaced.line,
+                rule: Some(replaced.rule),
+                severity: ProblemSeverity::Note,
+                message,
+            });
+        }
+        told
+    }
+
+    /// Tells all flaws of a document that could not be read: those of its selections too.
+    fn unread(&mut self, unread: Unread) {
+        let Unread { file, node, mut flaws } = unread;
+        if let Some(detection) = node.get("detection") {
+            let needs = needed(&node).into_iter().collect();
+            let mut builder = Builder::new(&mut self.fields, self.lists, &needs);
+            let compiled = Detection::compile(detection, &[], &[], &mut builder);
+            flaws.extend(compiled.err().into_iter().flatten());
+        }
+        let name = called(&node);
+        self.problems.add_errors(&file, name.as_deref(), flaws);
+        let stays = name.as_deref().and_then(|name| self.drafts.find(name));
+        if let Some(shipped) = stays.map(|at| &self.drafts.all[at]).filter(|one| one.shipped) {
+            let message = format!("the shipped rule {} stays in force", quoted(&shipped.name));
+            let flaw = Flaw { line: node.line, message };
+            self.problems.add(&file, name, ProblemSeverity::Note, flaw);
+        }
+    }
+
+    pub(crate) fn ready(&self, position: usize) -> bool {
         self.drafts.all[position].state == State::Ready
     }
 
@@ -139,14 +211,19 @@ impl Compiler<'_> {
         }
     }
 
-    fn detection(&mut self, position: usize) -> Result<(), Flaw> {
+    fn detection(&mut self, position: usize) -> Result<(), Vec<Flaw>> {
         let draft = &mut self.drafts.all[position];
         let Body::Detection { detection, .. } = &draft.document.body else { return Ok(()) };
         if draft.state != State::Ready {
             return Ok(());
         }
         let mut builder = Builder::new(&mut self.fields, self.lists, &draft.needs);
-        let compiled = Detection::compile(detection, &[], &mut builder)?;
+        let further = draft.document.house.severity.iter().filter_map(|step| match step {
+            Step::When { condition, line, .. } => Some((condition.as_str(), *line)),
+            Step::AtLeast { .. } => None,
+        });
+        let further: Vec<_> = further.collect();
+        let compiled = Detection::compile(detection, &[], &further, &mut builder)?;
         let (uses, actions, warnings) = (builder.uses, builder.actions, builder.warnings);
         draft.used_lists = builder.used_lists;
         draft.missing = builder.missing;
@@ -167,21 +244,20 @@ impl Compiler<'_> {
     }
 
     /// Joins a filter to the conditions of the rules that it names.
-    fn filter(&mut self, position: usize) -> Result<(), Flaw> {
+    fn filter(&mut self, position: usize) -> Result<(), Vec<Flaw>> {
         let Body::Filter(filter) = &self.drafts.all[position].document.body else { return Ok(()) };
         if !self.ready(position) {
             return Ok(());
         }
         let needs = BTreeSet::new();
         let mut builder = Builder::new(&mut self.fields, self.lists, &needs);
-        let compiled = Detection::compile(&filter.body, &["rules"], &mut builder)?;
+        let compiled = Detection::compile(&filter.body, &["rules"], &[], &mut builder)?;
         let (used_lists, warnings) = (builder.used_lists, builder.warnings);
         if !compiled.has_not {
-            return flaw(
-                filter.body.line,
-                "the condition has no `not`: a filter is joined with `and`, so an exclusion is \
-                 written `condition: not selection`",
-            );
+            let message = "the condition has no `not`: a filter is joined with `and`, so an \
+                           exclusion is written `condition: not selection`"
+                .into();
+            return Err(vec![Flaw { line: filter.body.line, message }]);
         }
         let mut unknown = Vec::new();
         for (line, name) in filter.rules.iter().flatten() {
@@ -220,7 +296,7 @@ impl Compiler<'_> {
     }
 
     /// Finds the detections that a correlation counts.
-    fn correlation(&mut self, position: usize) -> Result<(), Flaw> {
+    fn correlation(&mut self, position: usize) -> Result<(), Vec<Flaw>> {
         let Body::Correlation(correlation) = &self.drafts.all[position].document.body else {
             return Ok(());
         };
@@ -228,35 +304,39 @@ impl Compiler<'_> {
             return Ok(());
         }
         let house = &self.drafts.all[position].document.house;
+        let mut flaws = Flaws::default();
+        let mut wrong = |line, message| flaws.0.push(Flaw { line, message });
         if let Some((line, _)) = house.group_by {
-            return flaw(line, "a correlation has its own `group-by`, under `correlation`");
+            wrong(line, "a correlation has its own `group-by`, under `correlation`".into());
+        }
+        for step in &house.severity {
+            if let Step::When { line, .. } = step {
+                wrong(*line, "`when` asks one event: a correlation takes `gte`".into());
+            }
         }
         let mut bases = Vec::new();
         for (line, name) in &correlation.rules {
-            let shown = quoted(name);
+            let (line, shown) = (*line, quoted(name));
             let Some(base) = self.drafts.find(name) else {
                 let why =
                     if self.drafts.is_broken(name) { "was rejected" } else { "does not exist" };
-                return flaw(*line, format!("it refers to the rule {shown}, which {why}"));
+                wrong(line, format!("it refers to the rule {shown}, which {why}"));
+                continue;
             };
             let target = &self.drafts.all[base];
             match (&target.document.body, target.state) {
                 (Body::Correlation(_), _) => {
                     let what = "counting the findings of another correlation is not supported";
-                    return flaw(*line, format!("it refers to the correlation {shown}: {what}"));
+                    wrong(line, format!("it refers to the correlation {shown}: {what}"));
                 }
                 (Body::Filter(_), _) => {
-                    return flaw(*line, format!("it refers to {shown}, which is a filter"));
+                    wrong(line, format!("it refers to {shown}, which is a filter"));
                 }
                 (Body::Detection { .. }, State::Rejected) => {
-                    return flaw(
-                        *line,
-                        format!("it refers to the rule {shown}, which was rejected"),
-                    );
+                    wrong(line, format!("it refers to the rule {shown}, which was rejected"));
                 }
                 (Body::Detection { .. }, State::LeftOut) => {
                     let message = format!("not loaded: it refers to {shown}, which is not loaded");
-                    let line = *line;
                     let draft = &mut self.drafts.all[position];
                     draft.tell(&mut self.problems, ProblemSeverity::Note, Flaw { line, message });
                     draft.state = State::LeftOut;
@@ -267,14 +347,22 @@ impl Compiler<'_> {
             }
         }
         for (line, alias, rule, _) in &correlation.aliases {
-            if !bases.iter().any(|base| self.drafts.all[*base].is_called(rule)) {
-                let rule = quoted(rule);
-                return flaw(*line, format!("an alias names {rule}, which is not among `rules`"));
+            let among = |(_, name): &(usize, String)| {
+                name == rule
+                    || self.drafts.find(name).is_some_and(|at| self.drafts.all[at].is_called(rule))
+            };
+            if !correlation.rules.iter().any(among) {
+                wrong(
+                    *line,
+                    format!("an alias names {}, which is not among `rules`", quoted(rule)),
+                );
             }
             if !correlation.group_by.contains(alias) {
-                let alias = quoted(alias);
-                return flaw(*line, format!("the alias {alias} is not in `group-by`"));
+                wrong(*line, format!("the alias {} is not in `group-by`", quoted(alias)));
             }
+        }
+        if !flaws.0.is_empty() {
+            return Err(flaws.0);
         }
         if let Some(schema) = self.schema {
             let draft = &self.drafts.all[position];
@@ -290,7 +378,7 @@ impl Compiler<'_> {
                 correlation.aliases.iter().map(|(line, _, _, field)| (field.clone(), *line)),
             );
             let values = correlation.values.iter().flatten();
-            fields.extend(values.map(|name| (name.clone(), correlation.values_line)));
+            fields.extend(values.flat_map(|name| split(name, correlation.values_line)));
             fields.extend(house_fields(draft));
             check_names(schema, &[], &fields, &[], |line, severity, message| {
                 draft.tell(&mut self.problems, severity, Flaw { line, message });
@@ -300,193 +388,22 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Turns what is ready into rules, and detections into matchers.
-    fn finish(mut self) -> Compiled {
-        let mut rules = Vec::new();
-        let mut blind = Vec::new();
-        let mut outputs: Vec<Vec<Output>> = Vec::new();
-        outputs.resize_with(self.drafts.all.len(), Vec::new);
-        for position in 0..self.drafts.all.len() {
-            if !self.ready(position) {
-                continue;
-            }
-            let made = match &self.drafts.all[position].document.body {
-                Body::Filter(_) => continue,
-                Body::Detection { .. } => {
-                    let (referred, generated) = self.drafts.is_counted(position);
-                    if referred && !generated {
-                        self.tell_unused(position);
-                        continue;
-                    }
-                    self.single(position, rules.len())
-                }
-                Body::Correlation(_) => self.window(position, rules.len()),
-            };
-            let (info, made) = match made {
-                Ok(made) => made,
-                Err(flaw) => {
-                    self.drafts.all[position].reject(&mut self.problems, flaw);
-                    continue;
-                }
-            };
-            self.tell_unused(position);
-            let missing = self.missing(position);
-            if missing.is_empty() {
-                made.into_iter().for_each(|(base, output)| outputs[base].push(output));
-            } else {
-                let (name, file) = (info.name.clone(), info.file.clone());
-                blind.push(Blind { rule: info.hash, name, file, missing });
-            }
-            rules.push(info);
+    fn end(self, parts: Parts, carried: Vec<Problem>) -> Compiled {
+        let mut problems = self.problems;
+        let mut replaced: Vec<Replaced> = Vec::new();
+        for (draft, one) in self.drafts.replacements() {
+            let message = format!("replaces the shipped rule {}", quoted(&one.shipped));
+            draft.tell(&mut problems, ProblemSeverity::Note, Flaw { line: one.line, message });
+            replaced.push(one);
         }
-        let mut matchers = Vec::new();
-        for (draft, outputs) in self.drafts.all.iter_mut().zip(outputs) {
-            if let (Some(detection), Body::Detection { source, .. }, false) =
-                (&draft.detection, &draft.document.body, outputs.is_empty())
-            {
-                let (source, tree) = (source.clone(), detection.tree.clone());
-                matchers.push(Matcher { name: draft.name.clone(), source, tree, outputs });
-            }
-        }
-        let mut problems = self.problems.0;
+        let mut problems = problems.0;
+        problems.extend(carried);
         problems.sort_by(|a, b| {
             (&a.file, a.line, a.severity, &a.message)
                 .cmp(&(&b.file, b.line, b.severity, &b.message))
         });
-        let set = RuleSet::build(rules, matchers, self.fields);
-        Compiled { set, problems, blind, foreign: self.foreign }
-    }
-
-    /// The lists that a rule or its detections need and that do not exist.
-    fn missing(&self, position: usize) -> Vec<String> {
-        let mut missing = BTreeSet::new();
-        for at in self.drafts.all[position].bases.iter().chain([&position]) {
-            let draft = &self.drafts.all[*at];
-            missing.extend(draft.missing.iter().cloned());
-            let absent = draft.needs.iter().filter(|name| self.lists.get(name).is_none());
-            missing.extend(absent.cloned());
-        }
-        missing.into_iter().collect()
-    }
-
-    fn tell_unused(&mut self, position: usize) {
-        let draft = &self.drafts.all[position];
-        for (name, line) in draft.detection.iter().flat_map(Detection::unused) {
-            let message = format!("nothing refers to the selection {}", quoted(name));
-            let flaw = Flaw { line: *line, message };
-            draft.tell(&mut self.problems, ProblemSeverity::Warning, flaw);
-        }
-    }
-
-    /// A rule whose every match makes a finding.
-    fn single(
-        &mut self,
-        position: usize,
-        rule: usize,
-    ) -> Result<(RuleInfo, Vec<(usize, Output)>), Flaw> {
-        let draft = &mut self.drafts.all[position];
-        let mut severity = Vec::new();
-        for step in &draft.document.house.severity {
-            match step {
-                Step::When { condition, level, line } => {
-                    let detection = draft.detection.as_mut();
-                    let tree = detection.map(|detection| detection.resolve(condition, *line));
-                    severity.push((tree.unwrap_or_else(|| Ok(Tree::never()))?, *level));
-                }
-                Step::AtLeast { line, .. } => {
-                    return flaw(*line, "`gte` counts a window: only a correlation has one");
-                }
-            }
-        }
-        let group = match &draft.document.house.group_by {
-            Some((_, names)) => names.clone(),
-            None => vec!["actor".into(), "repo|org".into()],
-        };
-        let slots = group_slots(group.iter().map(String::as_str), &mut self.fields);
-        let info = self.info(position, &group, Window::Single, Vec::new());
-        let output = Output { rule, group: slots, strict: false, values: None, severity };
-        Ok((info, vec![(position, output)]))
-    }
-
-    /// A rule that counts matches of others.
-    fn window(
-        &mut self,
-        position: usize,
-        rule: usize,
-    ) -> Result<(RuleInfo, Vec<(usize, Output)>), Flaw> {
-        let draft = &self.drafts.all[position];
-        let Body::Correlation(correlation) = &draft.document.body else {
-            return flaw(draft.document.line, "not a correlation");
-        };
-        let mut steps = Vec::new();
-        for step in &draft.document.house.severity {
-            match step {
-                Step::AtLeast { count, level, .. } => steps.push((*count, *level)),
-                Step::When { line, .. } => {
-                    return flaw(*line, "`when` asks one event: a correlation takes `gte`");
-                }
-            }
-        }
-        steps.sort_unstable();
-        let values = correlation
-            .values
-            .as_ref()
-            .map(|names| names.iter().map(|name| self.fields.slot(name)).collect::<Vec<_>>());
-        let mut made = Vec::new();
-        for base in &draft.bases {
-            let names = correlation
-                .group_by
-                .iter()
-                .map(|name| alias_of(correlation, name, &self.drafts.all[*base]).unwrap_or(name));
-            let names: Vec<_> = names.map(String::as_str).collect();
-            let group = group_slots(names, &mut self.fields);
-            let output =
-                Output { rule, group, strict: true, values: values.clone(), severity: vec![] };
-            made.push((*base, output));
-        }
-        let (span_ms, at_least) = (correlation.span_ms, correlation.at_least);
-        let window = match &correlation.values {
-            None => Window::Events { at_least, span_ms },
-            Some(fields) => Window::Values { fields: fields.clone(), at_least, span_ms },
-        };
-        let group = correlation.group_by.clone();
-        Ok((self.info(position, &group, window, steps), made))
-    }
-
-    fn info(
-        &mut self,
-        position: usize,
-        group: &[String],
-        window: Window,
-        severity_steps: Vec<(u64, Severity)>,
-    ) -> RuleInfo {
-        let draft = &self.drafts.all[position];
-        let (document, house) = (&draft.document, &draft.document.house);
-        if document.level.is_none() {
-            let message = "there is no `level`: medium is assumed".into();
-            let flaw = Flaw { line: document.line, message };
-            draft.tell(&mut self.problems, ProblemSeverity::Warning, flaw);
-        }
-        let fold_ms = house.fold_ms.unwrap_or(DEFAULT_FOLD_MS);
-        RuleInfo {
-            id: document.id.clone(),
-            name: draft.name.clone(),
-            title: document.title.clone(),
-            description: document.description.clone(),
-            hash: content_hash(&self.drafts, position, self.lists),
-            state_hash: state_hash(&self.drafts, position, group, &window, fold_ms),
-            level: document.level.unwrap_or(Severity::Medium),
-            confidence: house.confidence.unwrap_or(Confidence::Medium),
-            attack: document.attack.clone(),
-            group_by: group_names(group),
-            fold_ms,
-            window,
-            severity_steps,
-            sentence: house.sentence.clone(),
-            response: house.response.clone(),
-            false_positives: document.false_positives.clone(),
-            file: draft.file.clone(),
-        }
+        let set = RuleSet::build(parts.rules, parts.matchers, self.fields);
+        Compiled { set, problems, replaced, blind: parts.blind, foreign: self.foreign }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use hubwarden_event::Severity;
 
-use crate::house::{House, duration, group_by, level, whole};
-use crate::problem::{Flaw, flaw, quoted, suggestion};
+use crate::house::{self, House, duration, group_by, level, whole};
+use crate::problem::{Flaw, Flaws, flaw, quoted, suggestion};
 use crate::yaml::{Entry, Node, Value};
 
 const MAX_TITLE: usize = 256;
@@ -130,15 +130,15 @@ pub(crate) fn references(node: &Node) -> Vec<String> {
 }
 
 impl Document {
-    pub(crate) fn parse(node: &Node) -> Result<Self, Flaw> {
-        let entries = node.map("a rule")?;
+    /// Reads a document; of each key the first flaw is told, of a correlation's keys too.
+    pub(crate) fn parse(node: &Node) -> Result<Self, Vec<Flaw>> {
+        let entries = node.map("a rule").map_err(|flaw| vec![flaw])?;
+        let mut flaws = Flaws::default();
         let mut warnings = Vec::new();
         for entry in entries {
             if entry.key == "action" {
-                return flaw(
-                    entry.line,
-                    "`action: global` and its kind are gone from Sigma: write each rule out",
-                );
+                let gone = "`action: global` and its kind are gone from Sigma: write each rule out";
+                return Err(vec![Flaw { line: entry.line, message: gone.into() }]);
             }
             let near = suggestion(&entry.key, KEYS);
             if !KEYS.contains(&entry.key.as_str()) && !near.is_empty() {
@@ -159,20 +159,34 @@ impl Document {
                 warnings.push(Flaw { line: value.line, message });
             }
         }
-        Ok(Self {
-            line: head.line,
-            title: head.title()?,
-            id: head.id()?,
-            name: head.name()?,
-            status: head.status()?,
-            description: head.optional("description")?.unwrap_or_default().trim().to_owned(),
-            level: node.get("level").map(level).transpose()?,
-            attack: head.attack()?,
-            false_positives: head.false_positives()?,
-            house: node.get("hubwarden").map(House::parse).transpose()?.unwrap_or_default(),
-            body: head.body()?,
-            warnings,
-        })
+        let document = (|| {
+            // Each is read before the first that is missing ends this.
+            let title = flaws.keep(head.title());
+            let id = flaws.keep(head.id());
+            let name = flaws.keep(head.name());
+            let status = flaws.keep(head.status());
+            let description = flaws.keep(head.optional("description"));
+            let level = flaws.keep(node.get("level").map(level).transpose());
+            let attack = flaws.keep(head.attack());
+            let false_positives = flaws.keep(head.false_positives());
+            let house = flaws.keep_all(node.get("hubwarden").map(House::parse).transpose());
+            let body = flaws.keep_all(head.body());
+            Some(Self {
+                line: head.line,
+                title: title?,
+                id: id?,
+                name: name?,
+                status: status?,
+                description: description?.unwrap_or_default().trim().to_owned(),
+                level: level?,
+                attack: attack?,
+                false_positives: false_positives?,
+                house: house?.unwrap_or_default(),
+                body: body?,
+                warnings,
+            })
+        })();
+        document.ok_or(flaws.0)
     }
 }
 
@@ -257,37 +271,45 @@ impl Head<'_> {
         }
     }
 
-    fn body(&self) -> Result<Body, Flaw> {
+    fn body(&self) -> Result<Body, Vec<Flaw>> {
         let [detection, correlation, filter] =
             ["detection", "correlation", "filter"].map(|key| self.node.get(key));
         match (detection, correlation, filter) {
             (Some(detection), None, None) => {
-                let (source, detection) = (self.source()?, detection.clone());
-                Ok(Body::Detection { source, detection })
+                let source = self.source().map_err(|flaw| vec![flaw])?;
+                Ok(Body::Detection { source, detection: detection.clone() })
             }
             (None, Some(body), None) => {
+                let mut flaws = Flaws::default();
                 if let Some(source) = self.node.get("logsource") {
-                    return flaw(source.line, "a correlation has no `logsource`: its rules have");
+                    let message = "a correlation has no `logsource`: its rules have".into();
+                    flaws.0.push(Flaw { line: source.line, message });
                 }
-                Ok(Body::Correlation(correlation_of(body)?))
-            }
-            (None, None, Some(body)) => {
-                if let Some(house) = self.node.get("hubwarden") {
-                    return flaw(
-                        house.line,
-                        "a filter makes no findings: `hubwarden` is not for it",
-                    );
+                let correlation = flaws.keep_all(correlation_of(body));
+                match correlation.filter(|_| flaws.0.is_empty()) {
+                    Some(correlation) => Ok(Body::Correlation(correlation)),
+                    None => Err(flaws.0),
                 }
-                Ok(Body::Filter(filter_of(body, self.source()?)?))
             }
+            (None, None, Some(body)) => self.filter(body).map_err(|flaw| vec![flaw]),
             (None, None, None) => {
-                flaw(self.line, "`detection` is missing (or `correlation` or `filter`)")
+                let message = "`detection` is missing (or `correlation` or `filter`)".into();
+                Err(vec![Flaw { line: self.line, message }])
             }
-            _ => flaw(
-                self.line,
-                "a document is one of `detection`, `correlation` and `filter`: separate them by ---",
-            ),
+            _ => {
+                let message = "a document is one of `detection`, `correlation` and `filter`: \
+                               separate them by ---"
+                    .into();
+                Err(vec![Flaw { line: self.line, message }])
+            }
         }
+    }
+
+    fn filter(&self, body: &Node) -> Result<Body, Flaw> {
+        if let Some(house) = self.node.get("hubwarden") {
+            return flaw(house.line, "a filter makes no findings: `hubwarden` is not for it");
+        }
+        Ok(Body::Filter(filter_of(body, self.source()?)?))
     }
 
     fn source(&self) -> Result<LogSource, Flaw> {
@@ -324,52 +346,68 @@ fn filter_of(body: &Node, source: LogSource) -> Result<Filter, Flaw> {
     Ok(Filter { source, rules: (!any).then_some(rules), body: body.clone() })
 }
 
-fn correlation_of(body: &Node) -> Result<Correlation, Flaw> {
+fn correlation_of(body: &Node) -> Result<Correlation, Vec<Flaw>> {
     const KEYS: [&str; 7] =
         ["type", "rules", "group-by", "timespan", "condition", "aliases", "generate"];
     let line = body.line;
-    for entry in body.map("`correlation`")? {
+    let mut flaws = Flaws::default();
+    for entry in body.map("`correlation`").map_err(|flaw| vec![flaw])? {
         if !KEYS.contains(&entry.key.as_str()) {
             let near = suggestion(&entry.key, KEYS);
-            let key = quoted(&entry.key);
-            return flaw(entry.line, format!("unknown key {key} in `correlation`{near}"));
+            let message = format!("unknown key {} in `correlation`{near}", quoted(&entry.key));
+            flaws.0.push(Flaw { line: entry.line, message });
         }
     }
     let need = |key: &str| match body.get(key) {
         Some(node) => Ok(node),
         None => flaw(line, format!("`{key}` is missing in `correlation`")),
     };
-    let kind = need("type")?;
-    let by_value = match kind.text("`type`")?.as_str() {
-        "event_count" => false,
-        "value_count" => true,
+    let optional = |key: &str| body.get(key);
+    let by_value = flaws.keep(need("type").and_then(counts_values));
+    let rules = flaws.keep(need("rules").and_then(|node| match node.texts("`rules`")? {
+        rules if rules.is_empty() => flaw(line, "`rules` is empty in `correlation`"),
+        rules => Ok(rules),
+    }));
+    let group = flaws.keep(optional("group-by").map(group_by).transpose());
+    let aliases = flaws.keep(optional("aliases").map(aliases).transpose());
+    let span_ms = flaws.keep(need("timespan").and_then(|node| duration(node, "`timespan`")));
+    let generate = optional("generate").map(|node| node.bool("`generate`")).transpose();
+    let generate = flaws.keep(generate);
+    let condition = flaws.keep(need("condition"));
+    let threshold = condition.zip(by_value).and_then(|(condition, by_value)| {
+        flaws.keep(threshold(condition, by_value)) // what it may say depends on the type
+    });
+    let correlation = (|| {
+        let (at_least, values) = threshold?;
+        Some(Correlation {
+            rules: rules?,
+            group_by: group?.unwrap_or_default(),
+            group_line: optional("group-by").map_or(line, |node| node.line),
+            aliases: aliases?.unwrap_or_default(),
+            span_ms: span_ms?,
+            at_least,
+            values,
+            values_line: condition?.line,
+            generate: generate?.unwrap_or_default(),
+        })
+    })();
+    match correlation.filter(|_| flaws.0.is_empty()) {
+        Some(correlation) => Ok(correlation),
+        None => Err(flaws.0),
+    }
+}
+
+/// Whether a correlation of this type counts values instead of events.
+fn counts_values(kind: &Node) -> Result<bool, Flaw> {
+    match kind.text("`type`")?.as_str() {
+        "event_count" => Ok(false),
+        "value_count" => Ok(true),
         other => {
             let other = quoted(other);
             let known = "event_count and value_count are";
-            return flaw(kind.line, format!("correlation type {other} is not supported: {known}"));
+            flaw(kind.line, format!("correlation type {other} is not supported: {known}"))
         }
-    };
-    let rules = need("rules")?.texts("`rules`")?;
-    if rules.is_empty() {
-        return flaw(line, "`rules` is empty in `correlation`");
     }
-    let group = body.get("group-by");
-    let condition = need("condition")?;
-    let (at_least, values) = threshold(condition, by_value)?;
-    Ok(Correlation {
-        rules,
-        group_by: group.map(group_by).transpose()?.unwrap_or_default(),
-        group_line: group.map_or(line, |node| node.line),
-        aliases: body.get("aliases").map(aliases).transpose()?.unwrap_or_default(),
-        span_ms: duration(need("timespan")?, "`timespan`")?,
-        at_least,
-        values,
-        values_line: condition.line,
-        generate: match body.get("generate") {
-            Some(node) => node.bool("`generate`")?,
-            None => false,
-        },
-    })
 }
 
 /// The count that must be reached, and the fields whose values are counted.
@@ -391,7 +429,7 @@ fn threshold(node: &Node, by_value: bool) -> Result<(u64, Option<Vec<String>>), 
                 return flaw(*line, format!("condition operator `{key}` is not supported: {gt}"));
             }
             "field" if by_value => {
-                fields = Some(node.texts("`field`")?.into_iter().map(|(_, name)| name).collect());
+                fields = Some(house::fields(node, "`field`", "to count")?);
             }
             "field" => return flaw(*line, "`field` belongs to `type: value_count`"),
             other => {

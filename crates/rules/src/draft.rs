@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use crate::document::{Body, Document, called, references};
 use crate::problem::{Flaw, quoted};
 use crate::selection::Detection;
-use crate::yaml::{Node, documents};
-use crate::{Problem, ProblemSeverity, RuleFile};
+use crate::yaml::{Broken, Node, documents};
+use crate::{Problem, ProblemSeverity, Replaced, RuleFile};
 
 const MAX_RULES: usize = 100_000;
+/// Of one document at most so many errors are told.
+const MAX_ERRORS: usize = 20;
 
 /// Problems as they are found.
 #[derive(Debug, Default)]
@@ -25,7 +27,32 @@ impl Problems {
         let Flaw { line, message } = flaw;
         self.0.push(Problem { file: file.into(), line, rule, severity, message });
     }
+
+    /// Tells why a document is not loaded, in the order of its lines.
+    pub(crate) fn add_errors(&mut self, file: &str, rule: Option<&str>, mut flaws: Vec<Flaw>) {
+        flaws.sort_by(|a, b| (a.line, &a.message).cmp(&(b.line, &b.message)));
+        flaws.dedup();
+        if let Some(further) = flaws.get(MAX_ERRORS).map(|flaw| flaw.line) {
+            let message = format!("and {} more errors from here on", flaws.len() - MAX_ERRORS);
+            flaws.truncate(MAX_ERRORS);
+            flaws.push(Flaw { line: further, message });
+        }
+        for flaw in flaws {
+            self.add(file, rule.map(Into::into), ProblemSeverity::Error, flaw);
+        }
+    }
 }
+
+/// A document that cannot become a draft; its selections are looked at all the same.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    pub(crate) file: String,
+    pub(crate) node: Node,
+    pub(crate) flaws: Vec<Flaw>,
+}
+
+/// Documents of one's own that cannot stand in for shipped ones, by file and position in it.
+pub(crate) type GivenUp = BTreeSet<(String, usize)>;
 
 /// What has become of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +69,9 @@ pub(crate) enum State {
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) file: String,
+    /// Which document of the file it is.
+    pub(crate) number: usize,
+    pub(crate) shipped: bool,
     pub(crate) node: Node,
     pub(crate) document: Document,
     pub(crate) name: String,
@@ -58,6 +88,11 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// What others may call it by.
+    fn keys(&self) -> impl Iterator<Item = &String> {
+        [&self.name].into_iter().chain(&self.document.id)
+    }
+
     pub(crate) fn is_called(&self, reference: &str) -> bool {
         let is_id = |id: &String| id.eq_ignore_ascii_case(reference);
         self.name == reference || self.document.id.as_ref().is_some_and(is_id)
@@ -67,9 +102,9 @@ impl Draft {
         problems.add(&self.file, Some(self.name.clone()), severity, flaw);
     }
 
-    pub(crate) fn reject(&mut self, problems: &mut Problems, flaw: Flaw) {
+    pub(crate) fn reject(&mut self, problems: &mut Problems, flaws: Vec<Flaw>) {
         self.state = State::Rejected;
-        self.tell(problems, ProblemSeverity::Error, flaw);
+        problems.add_errors(&self.file, Some(&self.name), flaws);
     }
 }
 
@@ -82,13 +117,19 @@ pub(crate) struct Drafts {
     pub(crate) referred: BTreeSet<String>,
     /// Names of documents that could not even be read.
     broken: BTreeSet<String>,
+    /// Documents that could not be read.
+    pub(crate) unread: Vec<Unread>,
+    /// Shipped rules that are left out for one's own, with the position of that one.
+    replaced: Vec<(usize, String)>,
 }
 
 impl Drafts {
-    pub(crate) fn read(files: &[RuleFile], problems: &mut Problems) -> Self {
+    /// Reads all documents; one of one's own takes the place of a shipped one with its name or id,
+    /// unless it has been given up.
+    pub(crate) fn read(files: &[RuleFile], given_up: &GivenUp, problems: &mut Problems) -> Self {
         let mut drafts = Self::default();
         let mut files: Vec<_> = files.iter().collect();
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+        files.sort_by(|a, b| (a.shipped, &a.name).cmp(&(b.shipped, &b.name)));
         for file in files {
             if let Some(at) = file.text.find(char::REPLACEMENT_CHARACTER) {
                 let line = 1 + file.text[..at].matches('\n').count();
@@ -96,7 +137,10 @@ impl Drafts {
                 problems.add(&file.name, None, ProblemSeverity::Error, Flaw { line, message });
                 continue;
             }
-            for (position, document) in documents(&file.text).into_iter().enumerate() {
+            for (number, document) in documents(&file.text).into_iter().enumerate() {
+                if !file.shipped && given_up.contains(&(file.name.clone(), number)) {
+                    continue;
+                }
                 if drafts.all.len() >= MAX_RULES {
                     let message =
                         format!("more than {MAX_RULES} rules: this and later files are not read");
@@ -105,31 +149,43 @@ impl Drafts {
                     return drafts;
                 }
                 match document {
-                    Ok(node) => drafts.add(file, position, node, problems),
-                    Err(flaw) => problems.add(&file.name, None, ProblemSeverity::Error, flaw),
+                    Ok(node) => drafts.add(file, number, node, problems),
+                    Err(Broken { flaws, node: Some(node) }) => drafts.leave(file, node, flaws),
+                    Err(Broken { flaws, node: None }) => {
+                        problems.add_errors(&file.name, None, flaws);
+                    }
                 }
             }
         }
         drafts
     }
 
-    fn add(&mut self, file: &RuleFile, position: usize, node: Node, problems: &mut Problems) {
-        for name in references(&node) {
+    /// Notes a document that is not loaded for these flaws, with those of its head.
+    fn leave(&mut self, file: &RuleFile, node: Node, mut flaws: Vec<Flaw>) {
+        self.refer(&node);
+        flaws.extend(Document::parse(&node).err().into_iter().flatten());
+        let id = node.get("id").and_then(|id| id.text("`id`").ok());
+        self.broken.extend(called(&node).into_iter().chain(id));
+        self.unread.push(Unread { file: file.name.clone(), node, flaws });
+    }
+
+    fn refer(&mut self, node: &Node) {
+        for name in references(node) {
             self.referred.insert(name.to_ascii_lowercase());
             self.referred.insert(name);
         }
-        let document = match Document::parse(&node) {
-            Ok(document) => document,
-            Err(flaw) => {
-                problems.add(&file.name, called(&node), ProblemSeverity::Error, flaw);
-                let id = node.get("id").and_then(|id| id.text("`id`").ok());
-                self.broken.extend(called(&node).into_iter().chain(id));
-                return;
-            }
+    }
+
+    fn add(&mut self, file: &RuleFile, number: usize, node: Node, problems: &mut Problems) {
+        let Ok(document) = Document::parse(&node) else {
+            return self.leave(file, node, Vec::new());
         };
-        let name = document.name.clone().unwrap_or_else(|| default_name(&file.name, position));
-        let mut draft = Draft {
+        self.refer(&node);
+        let name = document.name.clone().unwrap_or_else(|| default_name(&file.name, number));
+        let draft = Draft {
             file: file.name.clone(),
+            number,
+            shipped: file.shipped,
             needs: document.house.needs.iter().cloned().collect(),
             node,
             document,
@@ -141,18 +197,10 @@ impl Drafts {
             filters: Vec::new(),
             bases: Vec::new(),
         };
-        let next = self.all.len();
-        for key in [Some(draft.name.clone()), draft.document.id.clone()].into_iter().flatten() {
-            if let Some(other) = self.by_name.get(&key).filter(|other| **other != next) {
-                let other = &self.all[*other];
-                let place = format!("{}:{}", other.file, other.document.line);
-                let message =
-                    format!("{} is already the name or id of a rule in {place}", quoted(&key));
-                let line = draft.document.line;
-                draft.reject(problems, Flaw { line, message });
-                return;
-            }
+        if self.gives_way(&draft) || self.is_repeated(&draft, problems) {
+            return;
         }
+        let next = self.all.len();
         self.by_name.insert(draft.name.clone(), next);
         if let Some(id) = &draft.document.id {
             self.by_name.insert(id.clone(), next);
@@ -161,6 +209,47 @@ impl Drafts {
             draft.tell(problems, ProblemSeverity::Warning, warning.clone());
         }
         self.all.push(draft);
+    }
+
+    /// Whether a shipped document is left out for one of one's own; notes which.
+    fn gives_way(&mut self, draft: &Draft) -> bool {
+        if !draft.shipped {
+            return false;
+        }
+        let own = |at: &usize| !self.all[*at].shipped;
+        let found: BTreeSet<usize> =
+            draft.keys().filter_map(|key| self.find(key)).filter(own).collect();
+        self.replaced.extend(found.iter().map(|at| (*at, draft.name.clone())));
+        // A copy without a change has nothing to say.
+        self.replaced.retain(|(at, name)| *name != draft.name || self.all[*at].node != draft.node);
+        !found.is_empty()
+    }
+
+    /// Whether another document already has the name or id of this one; tells so, at both places.
+    fn is_repeated(&mut self, draft: &Draft, problems: &mut Problems) -> bool {
+        let other = draft.keys().find_map(|key| Some((key, *self.by_name.get(key)?)));
+        let Some((key, other)) = other else { return false };
+        let (key, other) = (quoted(key), &self.all[other]);
+        let place = |one: &Draft| format!("{}:{}", one.file, one.document.line);
+        let message = format!("{key} is already the name or id of a rule in {}", place(other));
+        let flaw = Flaw { line: draft.document.line, message };
+        problems.add_errors(&draft.file, Some(&draft.name), vec![flaw]);
+        let message = format!(
+            "{key} is also the name or id of the rule in {}, which is not loaded",
+            place(draft)
+        );
+        let line = other.document.line;
+        other.tell(problems, ProblemSeverity::Warning, Flaw { line, message });
+        true
+    }
+
+    /// Which of one's own rules stand in for which shipped ones.
+    pub(crate) fn replacements(&self) -> impl Iterator<Item = (&Draft, Replaced)> {
+        self.replaced.iter().map(|(at, shipped)| {
+            let draft = &self.all[*at];
+            let (rule, file) = (draft.name.clone(), draft.file.clone());
+            (draft, Replaced { shipped: shipped.clone(), rule, file, line: draft.document.line })
+        })
     }
 
     /// The document that a reference means.
@@ -191,26 +280,13 @@ impl Drafts {
     }
 }
 
-/// The names and ids of a file's documents, as rules of other files would clash with them.
-///
-/// Documents that cannot be read are left out.
-pub fn names_in(file: &RuleFile) -> BTreeSet<String> {
-    let mut drafts = Drafts::default();
-    for (position, node) in documents(&file.text).into_iter().enumerate() {
-        if let Ok(node) = node {
-            drafts.add(file, position, node, &mut Problems::default());
-        }
-    }
-    drafts.by_name.into_keys().collect()
-}
-
 /// The file's stem; a later document of a file without a name has its number behind it.
-fn default_name(file: &str, position: usize) -> String {
+fn default_name(file: &str, number: usize) -> String {
     let base = file.rsplit(['/', '\\']).next().unwrap_or(file);
     let stem = base.strip_suffix(".yml").or_else(|| base.strip_suffix(".yaml")).unwrap_or(base);
-    match position {
+    match number {
         0 => stem.into(),
-        _ => format!("{stem}--{}", position + 1),
+        _ => format!("{stem}--{}", number + 1),
     }
 }
 
@@ -223,7 +299,7 @@ mod tests {
         let good = "title: a\nlogsource: { product: github }\ndetection: { s: { action: x }, condition: s }\nlevel: low\n";
         let files =
             [("bad.yml", format!("title: b\n# \u{fffd}\n{good}")), ("good.yml", good.into())]
-                .map(|(name, text)| RuleFile { name: name.into(), text });
+                .map(|(name, text)| RuleFile { name: name.into(), text, shipped: false });
         let compiled = RuleSet::compile(&files, &Lists::default(), None);
         assert_eq!(compiled.set.rules().len(), 1);
         let problem = &compiled.problems[0];

@@ -137,15 +137,10 @@ pub(crate) fn severity(output: &Output, level: Severity, view: &mut View<'_, '_>
 /// The folded group values; absent where a correlation's event lacks one.
 ///
 /// Of `a|b` the first that says something counts, since GitHub sends `""` for what is not there.
-fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
+pub(crate) fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
     let mut values = Vec::with_capacity(output.group.len());
     for slots in &output.group {
-        let mut found = slots.iter().filter_map(|slot| view.first_text(*slot));
-        let value = match slots.len() {
-            1 => found.next(),
-            _ => found.find(|text| !text.is_empty()),
-        };
-        match value {
+        match first_of(slots, view) {
             Some(text) => values.push(fold(text)),
             None if output.strict => return None,
             None => values.push(String::new()),
@@ -154,16 +149,25 @@ fn group_values(output: &Output, view: &View<'_, '_>) -> Option<Vec<String>> {
     Some(values)
 }
 
+/// The value of a field, or of the first of several that says something.
+fn first_of<'a>(slots: &[u32], view: &View<'a, '_>) -> Option<&'a str> {
+    let mut found = slots.iter().filter_map(|slot| view.first_text(*slot));
+    match slots.len() {
+        1 => found.next(),
+        _ => found.find(|text| !text.is_empty()),
+    }
+}
+
 /// The folded value that the event adds to a count of values; absent where a field is missing.
 ///
 /// Several fields make a tuple, each part preceded by its length so that no two tuples are alike.
-fn counted_value(fields: &[u32], view: &View<'_, '_>) -> Option<String> {
+pub(crate) fn counted_value(fields: &[Vec<u32>], view: &View<'_, '_>) -> Option<String> {
     match fields {
-        [one] => view.first_text(*one).map(fold),
+        [one] => first_of(one, view).map(fold),
         _ => {
             let mut tuple = String::new();
             for field in fields {
-                let text = fold(view.first_text(*field)?);
+                let text = fold(first_of(field, view)?);
                 tuple.push_str(&format!("{}:{text}", text.len()));
             }
             Some(tuple)

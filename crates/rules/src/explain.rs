@@ -8,7 +8,7 @@ use crate::predicate::{Predicate, Witness};
 use crate::set::Output;
 use crate::tree::Tree;
 use crate::view::{Scratch, View};
-use crate::{RuleInfo, RuleSet};
+use crate::{RuleInfo, RuleSet, Window};
 
 /// A rule's condition with the truth of every part for one event; prints as an indented tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,11 @@ impl RuleSet {
             parts.push(Trace::group(&format!("detection {}", matcher.name), held, all));
         }
         let held = parts.iter().any(|part| part.held);
-        Trace::group(&format!("rule {}", rule.name), held, parts)
+        let verdict = match rule.window {
+            Window::Single => "rule",
+            Window::Events { .. } | Window::Values { .. } => "counted by rule", // one does not decide
+        };
+        Trace::group(&format!("{verdict} {}", rule.name), held, parts)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use hubwarden_event::{Confidence, Severity};
 
-use crate::problem::{Flaw, flaw, quoted, suggestion};
-use crate::yaml::{Node, Value};
+use crate::problem::{Flaw, Flaws, flaw, quoted, suggestion};
+use crate::yaml::{Entry, Node, Value};
 
 const KEYS: [&str; 8] =
     ["fold", "group-by", "severity", "confidence", "sentence", "response", "needs", "kind"];
@@ -36,44 +36,65 @@ pub(crate) struct House {
 }
 
 impl House {
-    pub(crate) fn parse(node: &Node) -> Result<Self, Flaw> {
+    /// Reads the key; of each key below it the first flaw is told.
+    pub(crate) fn parse(node: &Node) -> Result<Self, Vec<Flaw>> {
         let mut house = Self::default();
-        for entry in node.map("`hubwarden`")? {
-            let (line, value) = (entry.line, &entry.node);
-            match entry.key.as_str() {
-                "fold" => house.fold_ms = Some(duration(value, "`fold`")?),
-                "group-by" => house.group_by = Some((line, group_by(value)?)),
-                "severity" => house.severity = steps(value)?,
-                "confidence" => {
-                    let text = value.text("`confidence`")?;
-                    let Ok(confidence) = text.parse() else {
-                        let text = quoted(&text);
-                        return flaw(line, format!("{text} is no confidence: low, medium or high"));
-                    };
-                    house.confidence = Some(confidence);
-                }
-                "sentence" => {
-                    house.sentence = template(value, "`sentence`")?;
-                    house.sentence_line = line;
-                }
-                "response" => {
-                    house.response = template(value, "`response`")?;
-                    house.response_line = line;
-                }
-                "needs" => house.needs = needs(value)?,
-                "kind" => {
-                    let kind = quoted(&value.text("`kind`")?);
-                    return flaw(line, format!("the rule kind {kind} is not supported"));
-                }
-                key => {
-                    let near = suggestion(key, KEYS);
-                    let key = quoted(key);
-                    return flaw(line, format!("unknown key {key} under `hubwarden`{near}"));
-                }
+        let mut flaws = Flaws::default();
+        for entry in node.map("`hubwarden`").map_err(|flaw| vec![flaw])? {
+            flaws.keep_all(house.take(entry));
+        }
+        if flaws.0.is_empty() { Ok(house) } else { Err(flaws.0) }
+    }
+
+    fn take(&mut self, entry: &Entry) -> Result<(), Vec<Flaw>> {
+        match entry.key.as_str() {
+            "severity" => self.severity = steps(&entry.node)?,
+            _ => self.take_single(entry).map_err(|flaw| vec![flaw])?,
+        }
+        Ok(())
+    }
+
+    /// Takes a key up that has one value.
+    fn take_single(&mut self, entry: &Entry) -> Result<(), Flaw> {
+        let (line, value) = (entry.line, &entry.node);
+        match entry.key.as_str() {
+            "fold" => self.fold_ms = Some(duration(value, "`fold`")?),
+            "group-by" => self.group_by = Some((line, group_by(value)?)),
+            "confidence" => {
+                let text = value.text("`confidence`")?;
+                let Ok(confidence) = text.parse() else {
+                    let text = quoted(&text);
+                    return flaw(line, format!("{text} is no confidence: low, medium or high"));
+                };
+                self.confidence = Some(confidence);
+            }
+            "sentence" => {
+                self.sentence = template(value, "`sentence`")?;
+                self.sentence_line = line;
+            }
+            "response" => {
+                self.response = template(value, "`response`")?;
+                self.response_line = line;
+            }
+            "needs" => self.needs = needs(value)?,
+            "kind" => {
+                let kind = quoted(&value.text("`kind`")?);
+                return flaw(line, format!("the rule kind {kind} is not supported"));
+            }
+            key => {
+                let near = suggestion(key, KEYS);
+                let key = quoted(key);
+                return flaw(line, format!("unknown key {key} under `hubwarden`{near}"));
             }
         }
-        Ok(house)
+        Ok(())
     }
+}
+
+/// The lists that a document names as needed, also when it is broken otherwise.
+pub(crate) fn needed(document: &Node) -> Vec<String> {
+    let node = document.get("hubwarden").and_then(|house| house.get("needs"));
+    node.and_then(|node| needs(node).ok()).unwrap_or_default()
 }
 
 /// A length of time in milliseconds: a number and `s`, `m`, `h`, `d` or `w`.
@@ -95,13 +116,18 @@ pub(crate) fn duration(node: &Node, what: &str) -> Result<i64, Flaw> {
 
 /// Names of fields; `a|b` takes the first that is present.
 pub(crate) fn group_by(node: &Node) -> Result<Vec<String>, Flaw> {
-    let fields = node.texts("`group-by`")?;
+    fields(node, "`group-by`", "to group by")
+}
+
+/// Names of fields; `a|b` takes the first that says something.
+pub(crate) fn fields(node: &Node, key: &str, purpose: &str) -> Result<Vec<String>, Flaw> {
+    let fields = node.texts(key)?;
     for (position, (line, field)) in fields.iter().enumerate() {
         if field.split('|').any(|name| name.trim() != name || name.is_empty()) {
-            return flaw(*line, format!("{} is no field to group by", quoted(field)));
+            return flaw(*line, format!("{} is no field {purpose}", quoted(field)));
         }
         if fields[..position].iter().any(|(_, other)| other == field) {
-            return flaw(*line, format!("{} stands twice in `group-by`", quoted(field)));
+            return flaw(*line, format!("{} stands twice in {key}", quoted(field)));
         }
     }
     Ok(fields.into_iter().map(|(_, field)| field).collect())
@@ -118,11 +144,14 @@ pub(crate) fn level(node: &Node) -> Result<Severity, Flaw> {
     })
 }
 
-fn steps(node: &Node) -> Result<Vec<Step>, Flaw> {
+fn steps(node: &Node) -> Result<Vec<Step>, Vec<Flaw>> {
     let Value::List(nodes) = &node.value else {
-        return flaw(node.line, "`severity` must be a list of {when: …, level: …}");
+        let message = "`severity` must be a list of {when: …, level: …}".into();
+        return Err(vec![Flaw { line: node.line, message }]);
     };
-    nodes.iter().map(step).collect()
+    let mut flaws = Flaws::default();
+    let steps = nodes.iter().filter_map(|node| flaws.keep(step(node))).collect();
+    if flaws.0.is_empty() { Ok(steps) } else { Err(flaws.0) }
 }
 
 fn step(node: &Node) -> Result<Step, Flaw> {
@@ -201,7 +230,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<House, String> {
         let node = documents(text).remove(0).unwrap();
-        House::parse(&node).map_err(|flaw| format!("{}: {}", flaw.line, flaw.message))
+        House::parse(&node).map_err(|flaws| format!("{}: {}", flaws[0].line, flaws[0].message))
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod cases;
 mod compile;
 mod condition;
 mod correlate;
+mod counting;
 mod document;
 mod draft;
 mod engine;
@@ -26,6 +27,7 @@ mod house;
 mod item;
 mod lint;
 mod lists;
+mod making;
 mod modifier;
 mod number;
 mod pattern;
@@ -43,13 +45,13 @@ mod view;
 mod yaml;
 
 pub use cases::{Case, CaseEvent, CaseKind, parse_cases};
-pub use compile::{Blind, Compiled, RuleFile};
+pub use compile::{Blind, Compiled, Replaced, RuleFile};
 pub use correlate::{
     CUT_MARK, Changes, Correlator, Item, Options, Outcome, Put, Scope, StateError, StateKey, Stats,
     Stored,
 };
+pub use counting::{Count, Counter, GroupCount};
 pub use document::LogSource;
-pub use draft::names_in;
 pub use engine::Engine;
 pub use error::Error;
 pub use explain::Trace;

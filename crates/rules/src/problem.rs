@@ -59,6 +59,22 @@ pub(crate) fn flaw<T>(line: usize, message: impl Into<String>) -> Result<T, Flaw
     Err(Flaw { line, message: message.into() })
 }
 
+/// Gathers the flaws of parts that do not depend on each other.
+#[derive(Debug, Default)]
+pub(crate) struct Flaws(pub(crate) Vec<Flaw>);
+
+impl Flaws {
+    /// The value, or nothing when it has a flaw, which is kept.
+    pub(crate) fn keep<T>(&mut self, result: Result<T, Flaw>) -> Option<T> {
+        result.map_err(|flaw| self.0.push(flaw)).ok()
+    }
+
+    /// As [`keep`](Self::keep), for a part that may have several.
+    pub(crate) fn keep_all<T>(&mut self, result: Result<T, Vec<Flaw>>) -> Option<T> {
+        result.map_err(|flaws| self.0.extend(flaws)).ok()
+    }
+}
+
 /// Text from a file in backticks: cut, and without control characters.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;

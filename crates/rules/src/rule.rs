@@ -1,6 +1,9 @@
+use std::fmt;
 use std::sync::Arc;
 
 use hubwarden_event::{Confidence, Hash, Severity};
+
+use crate::counting::text;
 
 /// What must be seen within a window for a rule to hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +26,22 @@ pub enum Window {
         /// Length of the window in milliseconds.
         span_ms: i64,
     },
+}
+
+/// `10 events within 5m`
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Single => f.write_str("one event"),
+            Self::Events { at_least, span_ms } => {
+                write!(f, "{at_least} events within {}", text(*span_ms))
+            }
+            Self::Values { fields, at_least, span_ms } => {
+                let fields = fields.join("+").replace('|', " or ");
+                write!(f, "{at_least} distinct {fields} within {}", text(*span_ms))
+            }
+        }
+    }
 }
 
 /// A document that makes findings: what the correlator and people need of it.
@@ -54,8 +73,7 @@ pub struct RuleInfo {
     pub window: Window,
     /// From which window count on which severity applies at least (`hubwarden.severity: [{gte, level}]`).
     pub severity_steps: Vec<(u64, Severity)>,
-    /// Template of the sentence: `{field}`, `{a|b}` for the first present, `{count}`, `{distinct}`.
-    /// Where it is empty, a finding says the title.
+    /// Template of the sentence, else the title: `{field}`, `{a|b}` for the first present, `{count}`, `{distinct}`.
     pub sentence: String,
     /// Template of the response, the same placeholders.
     pub response: String,

@@ -39,8 +39,8 @@ pub(crate) struct Output {
     pub(crate) group: Vec<Vec<u32>>,
     /// Whether an event without a group-by field belongs to no group.
     pub(crate) strict: bool,
-    /// The slots whose values are counted.
-    pub(crate) values: Option<Vec<u32>>,
+    /// The fields whose values are counted: for each the slots of which the first present counts.
+    pub(crate) values: Option<Vec<Vec<u32>>>,
     /// Severities that replace the rule's level while their condition holds.
     pub(crate) severity: Vec<(Tree, Severity)>,
 }

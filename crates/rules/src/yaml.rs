@@ -121,23 +121,46 @@ impl Node {
     }
 }
 
+/// A document that cannot be used as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// What is wrong; at least one.
+    pub(crate) flaws: Vec<Flaw>,
+    /// What it says, where it could be read to its end: of a key that stands twice the first.
+    pub(crate) node: Option<Node>,
+}
+
+impl From<Flaw> for Broken {
+    fn from(flaw: Flaw) -> Self {
+        Self { flaws: vec![flaw], node: None }
+    }
+}
+
 /// The documents of a file, empty ones left out; a broken one does not hide those after it.
-pub(crate) fn documents(text: &str) -> Vec<Result<Node, Flaw>> {
+pub(crate) fn documents(text: &str) -> Vec<Result<Node, Broken>> {
     if text.len() > MAX_FILE_BYTES {
         let limit = MAX_FILE_BYTES / 1024 / 1024;
-        return vec![flaw(1, format!("the file is larger than {limit} MiB"))];
+        let message = format!("the file is larger than {limit} MiB");
+        return vec![Err(Flaw { line: 1, message }.into())];
     }
     let options = granit_parser::options! { emit_comments: false };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { parser, anchors: HashMap::new(), nodes: 0, line: 1 };
+    let mut reader =
+        Reader { parser, anchors: HashMap::new(), nodes: 0, line: 1, flaws: Vec::new() };
     let mut documents = Vec::new();
     loop {
         match reader.document() {
             Ok(None) => return documents,
             Ok(Some(Node { value: Value::Null, .. })) => {}
-            Ok(Some(node)) => documents.push(Ok(node)),
+            Ok(Some(node)) if reader.flaws.is_empty() => documents.push(Ok(node)),
+            Ok(Some(node)) => {
+                let flaws = std::mem::take(&mut reader.flaws);
+                documents.push(Err(Broken { flaws, node: Some(node) }));
+            }
             Err(flaw) => {
-                documents.push(Err(flaw));
+                let mut flaws = std::mem::take(&mut reader.flaws);
+                flaws.push(flaw);
+                documents.push(Err(Broken { flaws, node: None }));
                 reader.anchors.clear();
                 if reader.nodes > MAX_NODES
                     || !reader.parser.proceed_next_document().unwrap_or(false)
@@ -154,6 +177,8 @@ struct Reader<'a> {
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     line: usize,
+    /// What is wrong with the document and does not keep it from being read on.
+    flaws: Vec<Flaw>,
 }
 
 impl<'a> Reader<'a> {
@@ -252,12 +277,15 @@ impl<'a> Reader<'a> {
                 }
                 (_, line) => return flaw(line, "a key must be a plain text"),
             };
-            if let Some(first) = lines.insert(key.clone(), line) {
-                let key = quoted(&key);
-                return flaw(line, format!("the key {key} already stands in line {first}"));
-            }
+            let first = lines.get(&key).copied();
             let (event, value_line) = self.next()?;
             let node = self.node(event, value_line, depth + 1)?;
+            if let Some(first) = first {
+                let message = format!("the key {} already stands in line {first}", quoted(&key));
+                self.flaws.push(Flaw { line, message });
+                continue;
+            }
+            lines.insert(key.clone(), line);
             entries.push(Entry { key, line, node });
         }
     }
@@ -334,7 +362,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Result<Node, Flaw> {
-        documents(text).remove(0)
+        documents(text).remove(0).map_err(|mut broken| broken.flaws.remove(0))
     }
 
     #[test]

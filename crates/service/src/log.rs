@@ -39,16 +39,8 @@ impl Validate for LogConfig {
 }
 
 /// Sends log lines to standard error from here on; a second call changes nothing.
+///
+/// For programs without [`telemetry::init`](crate::telemetry::init), such as the command line.
 pub fn init_logging(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .log_internal_errors(false); // told on standard error, which panics when nobody reads it
-    let set = match config.format {
-        LogFormat::Text => lines.with_target(false).try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    };
-    // An embedding program or an earlier call has its own subscriber: that one stays.
-    drop(set);
+    crate::telemetry::init_lines(config);
 }

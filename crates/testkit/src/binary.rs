@@ -18,6 +18,20 @@ pub fn hubwarden_bin() -> &'static Path {
     BINARY.get_or_init(|| std::env::var_os("HUBWARDEN_BIN").map_or_else(build, PathBuf::from))
 }
 
+/// A service, `hubwarden-collector` and so on; it lies beside [`hubwarden_bin`].
+pub fn service_bin(name: &str) -> PathBuf {
+    hubwarden_bin().with_file_name(name)
+}
+
+/// Everything that tests run, built together, so that it is compiled once.
+const PROGRAMS: [&str; 5] = [
+    "hubwarden",
+    "hubwarden-collector",
+    "hubwarden-normalizer",
+    "hubwarden-detector",
+    "hubwarden-console",
+];
+
 /// Variables that Cargo sets for this test alone; some build scripts run again when they change.
 const OF_THIS_TEST: [&str; 5] =
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_", "CARGO_PRIMARY_"];
@@ -25,7 +39,10 @@ const OF_THIS_TEST: [&str; 5] =
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "hubwarden", "--bin", "hubwarden", "--locked"]);
+    command.args(["build", "--locked"]);
+    for name in PROGRAMS {
+        command.args(["--package", name, "--bin", name]);
+    }
     command.arg("--message-format=json-render-diagnostics").current_dir(workspace());
     for (name, _) in std::env::vars_os() {
         if OF_THIS_TEST.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
@@ -40,7 +57,8 @@ fn build() -> PathBuf {
     let messages = String::from_utf8(built.stdout).expect("cargo writes UTF-8");
     let executable = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
-        Some(PathBuf::from(message.get("executable")?.as_str()?))
+        let path = PathBuf::from(message.get("executable")?.as_str()?);
+        (path.file_stem()? == "hubwarden").then_some(path)
     };
     messages.lines().find_map(executable).expect("cargo names the binary that it built")
 }

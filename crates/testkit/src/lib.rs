@@ -1,4 +1,5 @@
-//! What tests of the whole program need: the binary itself, a home for it, and a server to kill.
+//! What tests of the whole program need: the binary itself, a home for it, servers to kill, a Kafka
+//! and a PostgreSQL to run on.
 //!
 //! A development dependency only. Everything here panics with the reason when it cannot do its work:
 //! it runs inside tests.
@@ -7,10 +8,14 @@
 
 mod binary;
 mod home;
+mod kafka;
+mod postgres;
 mod server;
 mod waiting;
 
-pub use binary::{hubwarden_bin, workspace};
+pub use binary::{hubwarden_bin, service_bin, workspace};
 pub use home::{Home, Memory, Ran};
+pub use kafka::{Certificates, Fault, Kafka, Options as KafkaOptions, PASSWORD, Proxy, USER, api};
+pub use postgres::Postgres;
 pub use server::Server;
 pub use waiting::until;

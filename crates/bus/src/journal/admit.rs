@@ -14,7 +14,7 @@ impl Writer {
         for (topic, partition, position) in commit.consumed.iter() {
             let end = self.ends[topic.index()];
             if partition != 0 {
-                return Err(Error::NoPartition { topic, partition });
+                return Err(Error::NoPartition { topic, partition, partitions: 1 });
             }
             if position > end {
                 return Err(Error::Ahead { topic, position, end });

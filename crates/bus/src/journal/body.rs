@@ -170,6 +170,7 @@ mod tests {
         let record = (0..COUNT, bytes(), headers, bytes());
         record.prop_map(|(topic, key, headers, body)| Record {
             topic: ALL[topic],
+            partition: None,
             key,
             headers,
             body,
@@ -199,7 +200,8 @@ mod tests {
                 prop_assert_eq!(record.position, next[output.topic.index()]);
                 next[output.topic.index()] += 1;
                 let Delivered { topic, key, headers, body, .. } = record;
-                prop_assert_eq!(Record { topic, key, headers, body }, output);
+                let partition = None;
+                prop_assert_eq!(Record { topic, partition, key, headers, body }, output);
             }
             prop_assert!(records.next(|_, _| true).unwrap().is_none());
         }

@@ -215,6 +215,7 @@ async fn commit(
 ) -> Result<(), Error> {
     for record in &outputs {
         record.check_size()?;
+        record.partition_among(1)?;
     }
     let whole = outputs.iter().map(|record| record.size() + 16).sum();
     for (what, size, limit) in [
@@ -251,15 +252,31 @@ impl Bus for Journal {
     type Reader = JournalReader;
     type Writer = JournalWriter;
 
+    fn partitions(&self, _: Topic) -> u32 {
+        1
+    }
+
     fn reader(&self, stage: &str, topics: &[Topic]) -> Result<JournalReader, Error> {
-        JournalReader::new(self.handle.clone(), stage, topics)
+        JournalReader::new(self.handle.clone(), stage, topics, false)
+    }
+
+    fn keeping_reader(&self, stage: &str, topics: &[Topic]) -> Result<JournalReader, Error> {
+        JournalReader::new(self.handle.clone(), stage, topics, true)
     }
 
     fn writer(&self, stage: &str) -> JournalWriter {
         JournalWriter { handle: self.handle.clone(), stage: stage.into() }
     }
 
-    fn read_at(&self, topic: Topic, position: u64) -> Result<Option<Delivered>, Error> {
+    async fn read_at(
+        &self,
+        topic: Topic,
+        partition: u32,
+        position: u64,
+    ) -> Result<Option<Delivered>, Error> {
+        if partition != 0 {
+            return Ok(None);
+        }
         let mut walk = Walk::new(self.handle.shared.clone(), &Positions::of(topic, 0, position));
         match walk.next() {
             Ok(record) => Ok(record.filter(|record| record.position == position)),
@@ -268,7 +285,7 @@ impl Bus for Journal {
         }
     }
 
-    fn newest(&self, topic: Topic) -> Result<Vec<Delivered>, Error> {
+    async fn newest(&self, topic: Topic) -> Result<Vec<Delivered>, Error> {
         let shared = &self.handle.shared;
         let _files = shared.keep_files();
         let state = shared.read();
@@ -304,19 +321,19 @@ impl Bus for Journal {
         Ok(newest)
     }
 
-    fn ends(&self) -> Positions {
+    async fn ends(&self) -> Result<Positions, Error> {
         let state = self.handle.shared.read();
         let mut ends = Positions::none();
         for topic in topic::ALL {
             ends.set(topic, 0, state.ends[topic.index()]);
         }
-        ends
+        Ok(ends)
     }
 
-    fn stage_positions(&self) -> Vec<(String, Positions)> {
+    async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {
         let state = self.handle.shared.read();
         let stages = state.stages.iter();
-        stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect()
+        Ok(stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect())
     }
 }
 

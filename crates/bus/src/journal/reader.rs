@@ -22,6 +22,7 @@ pub struct JournalReader {
     handle: Arc<Handle>,
     stage: Arc<str>,
     id: u64,
+    topics: Vec<Topic>,
     durable: watch::Receiver<u64>,
     walk: Walk,
     /// Read, but one more than the last batch took.
@@ -68,6 +69,7 @@ impl JournalReader {
         handle: Arc<Handle>,
         stage: &str,
         topics: &[Topic],
+        keeps: bool,
     ) -> Result<JournalReader, Error> {
         let shared = handle.shared.clone();
         let _files = shared.keep_files();
@@ -84,9 +86,15 @@ impl JournalReader {
         state.next_reader += 1;
         state.holds.insert(id, (stage.clone(), positions.clone()));
         drop(state);
+        if keeps {
+            positions = Positions::none();
+        }
+        let mut topics = topics.to_vec();
+        topics.sort_unstable();
         Ok(JournalReader {
             stage,
             id,
+            topics,
             durable: shared.durable.subscribe(),
             walk: Walk::new(shared.clone(), &positions),
             pending: None,
@@ -149,23 +157,27 @@ impl Source for JournalReader {
         }
     }
 
-    fn read_from(&mut self, positions: &Positions) -> Result<(), Error> {
+    async fn read_from(&mut self, positions: &Positions) -> Result<(), Error> {
         let shared = self.walk.shared.clone();
         let _files = shared.keep_files();
         let mut state = shared.write();
         state.check(positions)?;
         let mut wanted = self.positions();
         for (topic, partition, next) in positions.iter() {
-            if wanted.get(topic, partition).is_some() {
+            if self.topics.contains(&topic) {
                 wanted.set(topic, partition, next);
             }
         }
         if let Some((_, hold)) = state.holds.get_mut(&self.id) {
-            *hold = wanted.clone();
+            hold.overwrite(&wanted);
         }
         self.pending = None;
         self.walk = Walk::new(shared.clone(), &wanted);
         Ok(())
+    }
+
+    fn assignment(&self) -> Vec<(Topic, u32)> {
+        self.topics.iter().map(|topic| (*topic, 0)).collect()
     }
 
     fn positions(&self) -> Positions {
@@ -176,13 +188,13 @@ impl Source for JournalReader {
         positions
     }
 
-    fn ends(&self) -> Positions {
-        let state = self.walk.shared.read();
+    async fn ends(&self) -> Result<Positions, Error> {
+        let state = self.handle.shared.read();
         let mut ends = Positions::none();
-        for (topic, partition, _) in self.walk.positions().iter() {
-            ends.set(topic, partition, state.ends[topic.index()]);
+        for topic in &self.topics {
+            ends.set(*topic, 0, state.ends[topic.index()]);
         }
-        ends
+        Ok(ends)
     }
 }
 

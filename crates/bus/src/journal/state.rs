@@ -170,7 +170,7 @@ impl State {
     pub(super) fn check(&self, positions: &Positions) -> Result<(), Error> {
         for (topic, partition, position) in positions.iter() {
             if partition != 0 {
-                return Err(Error::NoPartition { topic, partition });
+                return Err(Error::NoPartition { topic, partition, partitions: 1 });
             }
             let end = self.ends[topic.index()];
             if position > end {

@@ -69,6 +69,13 @@ impl Journal {
         }
     }
 
+    /// How many records of a topic a stage has not consumed yet; all while it has stored nothing.
+    pub fn backlog(&self, stage: &str, topic: Topic) -> u64 {
+        let state = self.handle.shared.read();
+        let stored = state.stages.get(stage).and_then(|stored| stored.get(topic, 0));
+        state.ends[topic.index()].saturating_sub(stored.unwrap_or(0))
+    }
+
     /// How far one stage is behind, for each topic that it reads.
     pub fn lag(&self, stage: &str) -> Vec<Lag> {
         let mut lag = self.status().stages;

@@ -108,7 +108,7 @@ pub async fn check(journal: &Journal, acked: &Acked) -> Result<Acked, String> {
     if events != seen.len() {
         return Err(format!("{events} events of {} commits", seen.len()));
     }
-    check_cursors(journal, acked, &mut next)?;
+    check_cursors(journal, acked, &mut next).await?;
     check_copies(journal).await?;
     Ok(next)
 }
@@ -117,8 +117,8 @@ async fn all(journal: &Journal, topic: Topic) -> Result<Vec<Delivered>, String> 
     read_all(journal, topic).await.map_err(|error| error.to_string())
 }
 
-fn check_cursors(journal: &Journal, acked: &Acked, next: &mut Acked) -> Result<(), String> {
-    let cursors = journal.newest(CURSORS).map_err(|error| error.to_string())?;
+async fn check_cursors(journal: &Journal, acked: &Acked, next: &mut Acked) -> Result<(), String> {
+    let cursors = journal.newest(CURSORS).await.map_err(|error| error.to_string())?;
     for (writer, &acked) in acked.iter().enumerate() {
         let key = format!("writer {writer}");
         let cursor = cursors.iter().find(|cursor| cursor.key == key.as_bytes());
@@ -148,7 +148,7 @@ async fn check_copies(journal: &Journal) -> Result<(), String> {
     if copies.windows(2).any(|pair| pair[1] != pair[0] + 1) {
         return Err(format!("copies are not in a row: {copies:?}"));
     }
-    let stages = journal.stage_positions();
+    let stages = journal.stage_positions().await.map_err(|error| error.to_string())?;
     let stored = stages.iter().find(|(stage, _)| stage == "copier");
     let stored = stored.and_then(|(_, positions)| positions.get(RAW, 0)).unwrap_or(0);
     match copies.last() {

@@ -18,15 +18,15 @@ use super::{Clock, Connection, Poll, Poller};
 use crate::Error;
 use crate::error::Limit;
 
-const START: i64 = 1_800_000_000_000;
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const START: i64 = 1_800_000_000_000;
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     let start = Instant::now();
     Arc::new(move || Timestamp::from_millis(START + start.elapsed().as_millis() as i64))
 }
 
-fn connection(poll: Poll) -> Connection {
+pub(super) fn connection(poll: Poll) -> Connection {
     Connection {
         name: "octo".into(),
         id: "c".into(),
@@ -40,16 +40,16 @@ fn connection(poll: Poll) -> Connection {
 
 /// A log whose passes have `pages` pages with one event each, of a name that never changes.
 #[derive(Clone, Default)]
-struct Fake {
+pub(super) struct Fake {
     pages: u32,
-    asked: Arc<Mutex<Vec<(Duration, Url)>>>,
+    pub(super) asked: Arc<Mutex<Vec<(Duration, Url)>>>,
     refusals: Arc<Mutex<VecDeque<Error>>>,
     forgotten: Arc<Mutex<u32>>,
     start: Option<Instant>,
 }
 
 impl Fake {
-    fn new(pages: u32, refusals: Vec<Error>) -> Self {
+    pub(super) fn new(pages: u32, refusals: Vec<Error>) -> Self {
         let refusals = Arc::new(Mutex::new(refusals.into()));
         Self { pages, refusals, start: Some(Instant::now()), ..Self::default() }
     }
@@ -105,10 +105,10 @@ async fn run(fake: &Fake, bus: &Memory, poll: Poll, time: Duration) -> super::St
     status.borrow().clone()
 }
 
-async fn bodies(bus: &Memory) -> Vec<RawBody> {
+pub(super) async fn bodies(bus: &Memory) -> Vec<RawBody> {
     let mut reader = bus.reader("test", &[topic::RAW]).unwrap();
     let mut bodies = Vec::new();
-    while reader.positions() != reader.ends() {
+    while reader.positions() != reader.ends().await.unwrap() {
         let batch = reader.next_batch(hubwarden_bus::Limit::default()).await.unwrap();
         bodies.extend(batch.records.into_iter().map(|record| decode_raw(record.body).unwrap()));
     }
@@ -242,7 +242,7 @@ async fn after_a_kill_it_asks_for_the_page_that_comes_next() {
     for (number, url) in asked.iter().enumerate().skip(1) {
         assert!(url.as_str().ends_with(&format!("page={}", number + 1)), "{asked:?}");
     }
-    let kept = bus.newest(topic::CURSORS).unwrap();
+    let kept = bus.newest(topic::CURSORS).await.unwrap();
     assert_eq!(kept.len(), 1);
     let records = bodies(&bus).await;
     let records = records.iter().filter(|body| matches!(body, RawBody::Record(_))).count();
@@ -279,7 +279,7 @@ async fn git_events_that_github_no_longer_keeps_are_told_after_a_long_stop() {
             Timestamp::from_millis(START + at.as_millis() as i64)
         });
         let now = later();
-        let known = super::git_loss(&bus, &connection(poll()), now).unwrap();
+        let known = super::git_loss(&bus, &connection(poll()), now).await.unwrap();
         let poller = Poller::new(connection(poll()), HOUR, later);
         let status = poller.status();
         let running = poller.run_with(Fake::new(1, vec![]), &bus, CancellationToken::new());

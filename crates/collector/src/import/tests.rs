@@ -65,7 +65,7 @@ async fn every_record_in_order_and_then_the_end_of_the_run() {
     let (bus, import) = (Memory::default(), named(&input));
     let mut heard = Vec::new();
     let stop = CancellationToken::new();
-    let mut to = ToBus(bus.writer("import"));
+    let mut to = ToBus::new(bus.writer("import"), 1);
     let told = |advance: &Advance| heard.push(advance.clone());
     let end = super::import(vec![input.clone()], &import, &mut to, told, &stop).await.unwrap();
     assert_eq!((end.records, end.damaged), (5_001, 1));
@@ -80,7 +80,7 @@ async fn a_full_bus_slows_the_import_and_loses_nothing() {
     let (bus, import) = (Memory::new(1_000_000), named(&input));
     let reader = bodies(&bus, 3_002); // opened when first polled, before the writer runs full
     let stop = CancellationToken::new();
-    let mut to = ToBus(Slow { inner: bus.writer("import"), refusals: 3 });
+    let mut to = ToBus::new(Slow { inner: bus.writer("import"), refusals: 3 }, 1);
     let importing = super::import(vec![input.clone()], &import, &mut to, |_| (), &stop);
     let (bodies, done) = tokio::join!(reader, importing);
     assert_eq!(done.unwrap().records, 3_001);
@@ -112,7 +112,7 @@ impl<S: Sink> Sink for Slow<S> {
 async fn a_missing_file_appends_nothing_and_a_stop_appends_no_end() {
     let (folder, input) = file(10);
     let (bus, import) = (Memory::default(), named(&input));
-    let mut to = ToBus(bus.writer("import"));
+    let mut to = ToBus::new(bus.writer("import"), 1);
     let stop = CancellationToken::new();
     let files = vec![input.clone(), Input::Path(folder.path().join("missing"))];
     let error = super::import(files, &import, &mut to, |_| (), &stop).await.unwrap_err();
@@ -120,7 +120,7 @@ async fn a_missing_file_appends_nothing_and_a_stop_appends_no_end() {
     stop.cancel();
     let error = super::import(vec![input], &import, &mut to, |_| (), &stop).await.unwrap_err();
     assert!(matches!(error, Error::Stopped));
-    assert_eq!(bus.ends().get(topic::RAW, 0).unwrap_or_default(), 0);
+    assert_eq!(bus.ends().await.unwrap().get(topic::RAW, 0).unwrap_or_default(), 0);
 }
 
 async fn server(bus: Memory) -> tonic::transport::Channel {
@@ -140,7 +140,7 @@ async fn a_server_acknowledges_what_is_durable() {
     let stop = CancellationToken::new();
     let mut durable = true;
     let told = |advance: &Advance| {
-        durable &= bus.ends().get(topic::RAW, 0) >= Some(advance.records);
+        durable &= ready(bus.ends()).unwrap().get(topic::RAW, 0) >= Some(advance.records);
     };
     let end = super::import(vec![input.clone()], &import, &mut to, told, &stop).await.unwrap();
     assert_eq!(end.records, 5_001);
@@ -168,5 +168,14 @@ async fn a_server_refuses_time_and_other_runs() {
         let error = to.append(vec![body]).await.unwrap_err();
         let Error::Ingest(status) = error else { panic!("{error}") };
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    }
+}
+
+/// What a future gives that never waits.
+fn ready<T>(future: impl Future<Output = T>) -> T {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Pending => panic!("the memory bus does not wait here"),
     }
 }

@@ -1,13 +1,18 @@
+mod schema;
+mod select;
+mod tally;
+mod workers;
+
 use std::path::{Path, PathBuf};
 
 use hubwarden_bus::{Positions, Topic};
 use hubwarden_event::{Finding, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::workers::Workers;
+use self::workers::Workers;
 use super::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, Page, RuleCount, SeverityCounts,
-    concept_of, schema, select, tally,
+    concept_of, joined, search_text, stored,
 };
 use crate::Error;
 
@@ -130,7 +135,7 @@ impl SqliteStore {
 fn take_in(connection: &mut Connection, intake: &Intake) -> Result<usize, Error> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut changed = 0;
-    for finding in &intake.findings {
+    for finding in joined(&intake.findings).values() {
         changed += usize::from(join(&transaction, finding)?);
     }
     for record in &intake.unreadable {
@@ -146,7 +151,10 @@ fn take_in(connection: &mut Connection, intake: &Intake) -> Result<usize, Error>
     }
     for (topic, part, next) in intake.consumed.iter() {
         transaction
-            .prepare_cached("INSERT OR REPLACE INTO consumed VALUES (?, ?, ?)")?
+            .prepare_cached(
+                "INSERT INTO consumed VALUES (?, ?, ?)
+                 ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
+            )?
             .execute(params![topic.name(), part, stored(next)])?;
     }
     transaction.commit()?;
@@ -156,24 +164,21 @@ fn take_in(connection: &mut Connection, intake: &Intake) -> Result<usize, Error>
 /// Joins a finding with what is kept of it; false if that changes nothing.
 fn join(transaction: &Transaction<'_>, finding: &Finding) -> Result<bool, Error> {
     let Some((row, mut kept)) = select::by_id(transaction, &finding.id)? else {
-        let mut first = finding.clone();
-        // Evidence and entities in the order that every later join keeps.
-        first.join(finding);
         transaction
             .prepare_cached(
                 "INSERT INTO finding (severity, first_seen, last_seen, rule, concept, body, id)
                  VALUES (?, ?, ?, ?, ?, ?, ?)",
             )?
             .execute(params![
-                first.severity as i64,
-                first.first_seen.as_millis(),
-                first.last_seen.as_millis(),
-                first.rule.name,
-                concept_of(&first.rule.name),
-                &hubwarden_proto::encode_finding(first.clone())[..],
-                first.id.as_str(),
+                finding.severity as i64,
+                finding.first_seen.as_millis(),
+                finding.last_seen.as_millis(),
+                finding.rule.name,
+                concept_of(&finding.rule.name),
+                &hubwarden_proto::encode_finding(finding.clone())[..],
+                finding.id.as_str(),
             ])?;
-        index(transaction, transaction.last_insert_rowid(), &first)?;
+        index(transaction, transaction.last_insert_rowid(), finding)?;
         return Ok(true);
     };
     let before = kept.clone();
@@ -202,21 +207,15 @@ fn join(transaction: &Transaction<'_>, finding: &Finding) -> Result<bool, Error>
 
 /// Writes everything by which a finding is found and counted.
 fn index(transaction: &Transaction<'_>, row: i64, finding: &Finding) -> Result<(), Error> {
-    let mut text = format!(
-        "{}\n{}\n{}\n{}",
-        finding.sentence, finding.rule.name, finding.rule.title, finding.id
-    );
     let mut entities = transaction.prepare_cached(
         "INSERT OR IGNORE INTO entity (name, kind, role, finding) VALUES (?, ?, ?, ?)",
     )?;
     for entity in &finding.entities {
-        text.push('\n');
-        text.push_str(&entity.name);
         entities.execute(params![entity.name.to_lowercase(), entity.kind, entity.role, row])?;
     }
     transaction
         .prepare_cached("INSERT OR REPLACE INTO finding_text (rowid, text) VALUES (?, ?)")?
-        .execute(params![row, text.to_lowercase().replace('\0', " ")])?;
+        .execute(params![row, search_text(finding)])?;
     tally::count(transaction, finding, 1)
 }
 
@@ -231,9 +230,4 @@ fn positions(connection: &Connection) -> Result<Positions, Error> {
         }
     }
     Ok(positions)
-}
-
-/// SQLite's integers end at 2^63, further than any bus will get.
-fn stored(position: u64) -> i64 {
-    i64::try_from(position).unwrap_or(i64::MAX)
 }

@@ -89,14 +89,14 @@ const OPTIONS: Options = Options { lateness_ms: 1000, source_partitions: 1 };
 impl Stage {
     fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let state = State::open(&folder.path().join("correlate-0.db")).unwrap();
+        let state = State::open(&folder.path().join("correlate-0.db"), 0).unwrap();
         let correlator = Correlator::new(rules(), OPTIONS);
         Self { folder, correlator, state, published: BTreeMap::new() }
     }
 
     fn restart(&mut self) {
         self.correlator = Correlator::new(rules(), OPTIONS);
-        self.state = State::open(&self.folder.path().join("correlate-0.db")).unwrap();
+        self.state = State::open(&self.folder.path().join("correlate-0.db"), 0).unwrap();
     }
 
     /// Judges what stands between two positions of `bodies`; returns what is to be stored.
@@ -322,7 +322,7 @@ fn another_format_is_refused_by_name() {
     let stage = Stage::new();
     stage.state.db.pragma_update(None, "user_version", 99).unwrap();
     let file = stage.folder.path().join("correlate-0.db");
-    let error = State::open(&file).unwrap_err();
+    let error = State::open(&file, 0).unwrap_err();
     assert!(matches!(error, Error::Format { found: 99, .. }), "{error}");
     assert!(error.to_string().contains("correlate-0.db"));
 }

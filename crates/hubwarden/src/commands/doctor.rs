@@ -54,7 +54,7 @@ async fn lost(config: &Config) -> Vec<CheckLine> {
     }
     // A folder that is new, in use or damaged has its own line.
     let Ok(journal) = Journal::open_read_only(journal_dir(folder)) else { return Vec::new() };
-    match losses(config, &journal) {
+    match losses(config, &journal).await {
         Ok(sources) => sources
             .iter()
             .filter_map(|source| Some(line(&source.scope, source.lost.as_ref()?)))

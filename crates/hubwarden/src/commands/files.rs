@@ -121,7 +121,7 @@ async fn import_here(
     let settings = Settings::of(config)?;
     super::serve::tell_refused(&super::serve::rules_status(&settings.rulebook));
     let pipeline = Pipeline::start(&settings, &mut tasks, &stages).await?;
-    let mut to = ToBus(pipeline.journal.writer("import"));
+    let mut to = ToBus::new(pipeline.journal.writer("import"), 1);
     let work = async {
         let advance = hubwarden_collector::import(inputs, import, &mut to, told, stop).await?;
         pipeline.drained().await;

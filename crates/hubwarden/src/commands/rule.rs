@@ -1,16 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Input};
 use hubwarden_console::web::now;
-use hubwarden_detector::{Catalogue, Replaced, Rulebook, read_rule_file, rule_paths};
-use hubwarden_event::{GroupKey, RawPosition};
+use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
+use hubwarden_event::RawPosition;
 use hubwarden_normalizer::Normalizer;
-use hubwarden_rules::{
-    Compiled, Engine, ProblemSeverity, RuleFile, RuleInfo, Scratch, Window, lint,
-};
+use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, lint};
 use hubwarden_service::nearest;
 use serde::Serialize;
 
@@ -26,7 +22,7 @@ pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure>
     let config = configure(global)?;
     let book = Rulebook::read(&config.rules, &config.lists)?;
     match command {
-        args::Rule::List => list(global, &book),
+        args::Rule::List => list(global, &book.compile()),
         args::Rule::Get(which) => get(global, &book, &which.name),
         args::Rule::Lint(options) => check(global, &book, &options.paths),
         args::Rule::Test(options) => test(global, &book, &options),
@@ -44,51 +40,45 @@ struct Listed {
     attack: Vec<String>,
     file: String,
     blind: Vec<String>,
+    /// Shipped rules in whose place it stands.
+    replaces: Vec<String>,
 }
 
 impl Listed {
     fn of(rule: &RuleInfo, compiled: &Compiled) -> Self {
         let blind = compiled.blind.iter().find(|blind| blind.rule == rule.hash);
+        let replaced = compiled.replaced.iter().filter(|one| one.rule == rule.name);
         Self {
             name: rule.name.clone(),
             level: rule.level.as_str(),
             title: rule.title.clone(),
-            window: window(&rule.window),
+            window: rule.window.to_string(),
             attack: rule.attack.clone(),
             file: rule.file.clone(),
             blind: blind.map(|blind| blind.missing.clone()).unwrap_or_default(),
+            replaces: replaced.map(|one| one.shipped.clone()).collect(),
         }
+    }
+
+    /// What there is to know before one relies on it.
+    fn note(&self) -> String {
+        let blind = self.blind.iter().map(|list| format!("blind without list {list}"));
+        let replaces = self.replaces.iter().map(|name| format!("replaces the shipped rule {name}"));
+        blind.chain(replaces).collect::<Vec<_>>().join("; ")
     }
 }
 
-fn window(window: &Window) -> String {
-    let minutes = |span_ms: &i64| match span_ms / 60_000 {
-        0 => format!("{} s", span_ms / 1000),
-        minutes => format!("{minutes} min"),
-    };
-    match window {
-        Window::Single => "one event".into(),
-        Window::Events { at_least, span_ms } => {
-            format!("{at_least} events in {}", minutes(span_ms))
-        }
-        Window::Values { fields, at_least, span_ms } => {
-            format!("{at_least} distinct {} in {}", fields.join("+"), minutes(span_ms))
-        }
-    }
-}
-
-fn list(global: &Global, book: &Rulebook) -> Result<Exit, Failure> {
-    let compiled = &book.compile();
+fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
     let rules: Vec<Listed> =
         compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
-    let header = &["level", "rule", "needs", "attack", "blind for", "title"];
+    let header = &["level", "rule", "needs", "attack", "note", "title"];
     let row = |rule: &Listed| {
         vec![
             rule.level.to_owned(),
             rule.name.clone(),
             rule.window.clone(),
             rule.attack.join(" "),
-            rule.blind.join(" "),
+            rule.note(),
             rule.title.clone(),
         ]
     };
@@ -97,9 +87,6 @@ fn list(global: &Global, book: &Rulebook) -> Result<Exit, Failure> {
         compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
     for problem in refused {
         say(&problem.to_string());
-    }
-    for Replaced { shipped, own, name } in &book.replaced {
-        say(&format!("{own} stands for the shipped {shipped}: both have `{name}`"));
     }
     Ok(Exit::Done)
 }
@@ -148,7 +135,8 @@ fn get(global: &Global, book: &Rulebook, name: &str) -> Result<Exit, Failure> {
 
 fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Failure> {
     let files = if paths.is_empty() { book.files.clone() } else { read(paths)? };
-    let problems = lint(&files, &book.lists, Some(&Catalogue));
+    let mut problems = lint(&beside(&files, book), &book.lists, Some(&Catalogue));
+    problems.retain(|problem| files.iter().any(|file| file.name == problem.file));
     #[derive(Serialize)]
     struct Row {
         severity: &'static str,
@@ -182,6 +170,18 @@ fn check(global: &Global, book: &Rulebook, paths: &[PathBuf]) -> Result<Exit, Fa
         problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error).count();
     say(&format!("{} files, {} problems, {errors} errors", files.len(), problems.len()));
     Ok(if errors > 0 { Exit::Gate } else { Exit::Done })
+}
+
+/// These files and the book's others: a rule may count what another file finds, or replace it.
+fn beside(files: &[RuleFile], book: &Rulebook) -> Vec<RuleFile> {
+    let real = |file: &RuleFile| std::fs::canonicalize(&file.name).ok();
+    let given: Vec<_> = files.iter().map(real).collect();
+    let is_given = |file: &RuleFile| {
+        let found = if file.shipped { None } else { real(file) };
+        files.contains(file) || found.is_some() && given.contains(&found)
+    };
+    let others = book.files.iter().filter(|file| !is_given(file));
+    files.iter().chain(others).cloned().collect()
 }
 
 fn read(paths: &[PathBuf]) -> Result<Vec<RuleFile>, Failure> {
@@ -225,31 +225,22 @@ fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, 
 fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Result<Exit, Failure> {
     let compiled = book.compile();
     let rule = find(&compiled, &options.name)?;
-    let engine = Engine::new(Arc::new(book.compile().set));
-    let (mut scratch, mut matches) = (Scratch::default(), Vec::new());
-    let mut counted = Counted::new();
     let input = Input::from_argument(&options.file);
     let import = Import::new("explain".into(), std::slice::from_ref(&input), now());
-    let mut normalizer = Normalizer::new(Arc::new(config.networks()));
+    let mut normalizer = Normalizer::new(std::sync::Arc::new(config.networks()));
+    let mut counter = compiled.set.counter(rule);
     let mut reader = files::open(&input)?;
     while let Some(chunk) = reader.next_chunk() {
         for item in &chunk.items {
             match normalizer.normalize(&import.record(&chunk, item), RawPosition::default()) {
                 Ok(event) => {
+                    counter.iter_mut().for_each(|counter| counter.add(&event));
                     let action = event.record.first("action").unwrap_or_default();
                     let mut lines =
                         vec![format!("line {}: {action} at {}", item.line, event.occurred_at)];
                     let trace = compiled.set.explain(rule, &event.record).to_string();
                     lines.extend(trace.lines().map(Into::into));
                     print_one(Format::Table, &(), &lines)?;
-                    engine.evaluate(&event, &mut scratch, &mut matches);
-                    for matched in matches.drain(..) {
-                        let hits = matched.hits.iter().filter(|hit| hit.rule == rule.hash);
-                        for hit in hits {
-                            let seen = (matched.occurred_at.as_millis(), hit.value.clone());
-                            counted.entry(group(&matched.group)).or_default().push(seen);
-                        }
-                    }
                 }
                 Err(reason) => {
                     print_one(Format::Table, &(), &[format!("line {}: {reason}", item.line)])?
@@ -257,55 +248,9 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
             }
         }
     }
-    print_one(Format::Table, &(), &told(rule, counted))?;
-    Ok(Exit::Done)
-}
-
-/// A group as `name value, name value`.
-fn group(key: &GroupKey) -> String {
-    let parts = key.names.iter().zip(&key.values).map(|(name, value)| format!("{name} {value}"));
-    parts.collect::<Vec<_>>().join(", ")
-}
-
-/// Times and values of the events that a rule counts, by group.
-type Counted = BTreeMap<String, Vec<(i64, Option<String>)>>;
-
-/// How far each group came, the nearest to firing first; nothing for a rule that does not count.
-fn told(rule: &RuleInfo, counted: Counted) -> Vec<String> {
-    let (at_least, span_ms, distinct) = match rule.window {
-        Window::Single => return Vec::new(),
-        Window::Events { at_least, span_ms } => (at_least, span_ms, false),
-        Window::Values { at_least, span_ms, .. } => (at_least, span_ms, true),
-    };
-    let needed = window(&rule.window);
-    let mut groups: Vec<(u64, String)> = counted
-        .into_iter()
-        .map(|(group, seen)| (fullest(seen, span_ms, distinct), group))
-        .collect();
-    groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-    if groups.is_empty() {
-        return vec![format!("no event counts; the rule needs {needed}")];
+    if let Some(counter) = counter {
+        let count = counter.finish().to_string();
+        print_one(Format::Table, &(), &count.lines().map(Into::into).collect::<Vec<_>>())?;
     }
-    let line = |(most, group): &(u64, String)| {
-        let word = if *most >= at_least { "fires" } else { "does not fire" };
-        format!("{word} for {group}: at most {most}, needed are {needed}")
-    };
-    groups.iter().map(line).collect()
-}
-
-/// The most events, or distinct values, of any window.
-fn fullest(mut seen: Vec<(i64, Option<String>)>, span_ms: i64, distinct: bool) -> u64 {
-    seen.sort();
-    let windows = seen.iter().enumerate().map(|(last, (end, _))| {
-        let first = seen.partition_point(|(time, _)| *time < end.saturating_sub(span_ms));
-        let inside = &seen[first..=last];
-        if distinct {
-            let values: BTreeSet<_> =
-                inside.iter().filter_map(|(_, value)| value.as_ref()).collect();
-            values.len()
-        } else {
-            inside.len()
-        }
-    });
-    windows.max().unwrap_or(0) as u64
+    Ok(Exit::Done)
 }

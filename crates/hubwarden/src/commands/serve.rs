@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::configure;
 use crate::args::Global;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, with_causes};
 use crate::output::say;
 use crate::server::Server;
 use crate::{Config, Pipeline, Settings};
@@ -44,7 +44,8 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         tasks.spawn(async move { Ok(poller.run(&bus, token).await?) });
     }
     let rules = Arc::new(Mutex::new(rules));
-    tasks.spawn(watch_rules(config.clone(), pipeline.journal.clone(), rules.clone(), stop.clone()));
+    let watched = (config.clone(), settings.rulebook.clone());
+    tasks.spawn(watch_rules(watched, pipeline.journal.clone(), rules.clone(), stop.clone()));
     let status = provider(&pipeline, sources, rules);
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
@@ -68,8 +69,10 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
 }
 
 /// Publishes the rules again when a file of the configured folders changes.
+///
+/// A file that cannot be loaded stays as it was, and is named by the status.
 async fn watch_rules(
-    config: Config,
+    (config, mut book): (Config, Rulebook),
     journal: hubwarden_bus::Journal,
     status: Arc<Mutex<RulesStatus>>,
     stop: CancellationToken,
@@ -87,8 +90,10 @@ async fn watch_rules(
         }
         seen = now;
         match Rulebook::read(&config.rules, &config.lists) {
-            Ok(book) => {
-                let fresh = rules_status(&book);
+            Ok(read) => {
+                let refused = rules_status(&read).refused;
+                book = read.or_before(&book);
+                let fresh = RulesStatus { refused, ..rules_status(&book) };
                 tracing::info!(
                     loaded = fresh.loaded,
                     refused = fresh.refused.len(),
@@ -99,7 +104,13 @@ async fn watch_rules(
                     *status = fresh;
                 }
             }
-            Err(error) => tracing::error!(%error, "the rules stay as they were"),
+            Err(error) => {
+                tracing::error!(%error, "the rules stay as they were");
+                let reason = format!("{}; the rules stay as they were", with_causes(&error));
+                if let Ok(mut status) = status.lock() {
+                    status.refused = vec![BlindRule { name: "rules.dirs".into(), reason }];
+                }
+            }
         }
     }
 }
@@ -124,17 +135,19 @@ pub(crate) fn rules_status(book: &Rulebook) -> RulesStatus {
             .collect::<Vec<_>>()
             .join(" "),
     });
-    let errors =
-        compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
-    let refused = errors.map(|problem| BlindRule {
-        name: format!("{}:{}", problem.file, problem.line),
-        reason: problem.message.clone(),
-    });
-    RulesStatus {
-        loaded: compiled.set.rules().len(),
-        blind: blind.collect(),
-        refused: refused.collect(),
+    let mut refused: Vec<BlindRule> = Vec::new();
+    let mut file = "";
+    for problem in compiled.problems.iter().filter(|one| one.severity == ProblemSeverity::Error) {
+        match refused.last_mut().filter(|_| problem.file == file) {
+            Some(same) => same.reason += &format!("; line {}: {}", problem.line, problem.message),
+            None => refused.push(BlindRule {
+                name: format!("{}:{}", problem.file, problem.line),
+                reason: problem.message.clone(),
+            }),
+        }
+        file = &problem.file;
     }
+    RulesStatus { loaded: compiled.set.rules().len(), blind: blind.collect(), refused }
 }
 
 type Sources = Vec<(audit::Connection, watch::Receiver<audit::Status>)>;

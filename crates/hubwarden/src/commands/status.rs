@@ -22,7 +22,7 @@ pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit,
                 "no server runs on this data folder; start `hubwarden serve`",
             ));
         }
-        return stopped(global, &config);
+        return stopped(global, &config).await;
     };
     if options.link {
         let answer = client.json("POST", "/api/v1/link").await?;
@@ -71,15 +71,23 @@ fn lines(status: &serde_json::Value) -> Vec<String> {
             count("blind"),
             count("refused")
         ));
+        let refused = rules.get("refused").and_then(serde_json::Value::as_array);
+        for file in refused.into_iter().flatten() {
+            let named = |key: &str| file.get(key).map(text).unwrap_or_default();
+            lines.push(format!("  REFUSED: {}: {}", named("name"), named("reason")));
+        }
     }
     lines
 }
 
 /// What each connection can no longer read if it goes on now, from the cursors of a stopped server.
-pub(super) fn losses(config: &Config, journal: &Journal) -> Result<Vec<SourceStatus>, Failure> {
+pub(super) async fn losses(
+    config: &Config,
+    journal: &Journal,
+) -> Result<Vec<SourceStatus>, Failure> {
     let mut sources = Vec::new();
     for connection in &config.github {
-        if let Some(lost) = audit::git_loss(journal, connection, now())? {
+        if let Some(lost) = audit::git_loss(journal, connection, now()).await? {
             sources.push(SourceStatus {
                 connection: connection.name.clone(),
                 feed: hubwarden_event::Feed::AuditRest.to_string(),
@@ -93,7 +101,7 @@ pub(super) fn losses(config: &Config, journal: &Journal) -> Result<Vec<SourceSta
 }
 
 /// What the data folder says while no server runs.
-fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
+async fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
     let journal = journal_dir(&config.storage.data_dir);
     say("no server runs on this data folder");
     if !journal.is_dir() {
@@ -101,7 +109,7 @@ fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let journal = Journal::open_read_only(journal)?;
-    let (status, sources) = (journal.status(), losses(config, &journal)?);
+    let (status, sources) = (journal.status(), losses(config, &journal).await?);
     let mut lags = std::collections::BTreeMap::<&str, u64>::new();
     for lag in &status.stages {
         *lags.entry(&lag.stage).or_default() += lag.records();

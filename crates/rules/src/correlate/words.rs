@@ -56,10 +56,7 @@ pub(super) fn finding(
         last_seen: Timestamp::from_millis(folded.last),
         count: folded.count(),
         at_least: folded.at_least,
-        sentence: match rule.sentence.as_str() {
-            "" => cut(&rule.title, MAX_SENTENCE),
-            template => cut(&words.fill(template), MAX_SENTENCE),
-        },
+        sentence: cut(&words.fill(&rule.sentence), MAX_SENTENCE),
         reason,
         entities: Vec::new(),
         event_ids: folded.evidence.iter().map(|entry| entry.id).collect(),

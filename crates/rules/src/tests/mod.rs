@@ -1,9 +1,11 @@
 //! The crate as a whole: rule files in, verdicts out.
 
 mod compiling;
+mod counting;
 mod engine;
 mod indexing;
 mod rejections;
+mod replacing;
 mod shipped;
 mod verdicts;
 
@@ -70,7 +72,7 @@ fn event(record: &Json) -> Event {
 }
 
 fn file(name: &str, text: &str) -> RuleFile {
-    RuleFile { name: name.into(), text: text.into() }
+    RuleFile { name: name.into(), text: text.into(), shipped: false }
 }
 
 fn compile(text: &str, lists: &[(&str, &[&str])]) -> Compiled {

@@ -77,7 +77,10 @@ fn heads() {
         ),
         ("title: T\nhubwarden: {severity: [{gte: 5, level: low}]}\n", "only a correlation has one"),
         ("title: T\nhubwarden: {severity: [{when: x, level: low}]}\n", "there is no selection `x`"),
-        ("title: T\ntitle: U\n", "a.yml:2: error: the key `title` already stands in line 1"),
+        (
+            "title: T\ntitle: U\n",
+            "a.yml:2: error: rule `T`: the key `title` already stands in line 1",
+        ),
     ] {
         let text = format!("{head}{body}");
         let compiled = compile(&text, &[]);
@@ -100,6 +103,30 @@ fn heads() {
         "did you mean `product`?",
     );
     check("title: T\nlogsource: {product: x}", "`detection` is missing");
+}
+
+#[test]
+fn every_independent_error_of_a_document_is_told_with_its_line() {
+    let text = "id: 12\nstatus: tested\nstatus: test\nlevel: hihg\n\
+                hubwarden:\n  fold: 90\n  fodl: 1h\n  severity:\n    - {when: s}\n    - {level: low}\n\
+                logsource: {product: github}\n\
+                detection:\n  a:\n    f|contians: x\n    g|gt: '5'\n  b:\n    - {h: []}\n    - {h|re: '('}\n\
+                \x20 condition: a and c\n";
+    let lines: Vec<_> = compile(text, &[]).problems.iter().map(|one| one.line).collect();
+    assert_eq!(lines, [1, 1, 2, 3, 4, 6, 7, 9, 10, 14, 15, 17, 18, 19]);
+    let count = "title: C\nname: c\nhubwarden: {severity: [{when: x, level: low}]}\ncorrelation:\n  \
+                 type: event_count\n  timespan: 5\n  window: 1m\n  condition: {lt: 5}\n";
+    let lines: Vec<_> = compile(count, &[]).problems.iter().map(|one| one.line).collect();
+    assert_eq!(lines, [5, 6, 7, 8], "`rules` is missing, and three are wrong");
+    let refers = "title: C\nname: c\nhubwarden: {severity: [{when: x, level: low}]}\ncorrelation:\n  \
+                  type: event_count\n  timespan: 5m\n  rules:\n    - one\n    - two\n  condition: {gt: 5}\n";
+    let lines: Vec<_> = compile(refers, &[]).problems.iter().map(|one| one.line).collect();
+    assert_eq!(lines, [3, 8, 9]);
+    let items: String = (0..50).map(|number| format!("  s{number}: {{f|oops: x}}\n")).collect();
+    let many = rule("").trim_end().to_owned() + "\n" + &items + "  condition: 1 of s*\n";
+    let all = errors(&compile(&many, &[]));
+    assert_eq!(all.len(), 21);
+    assert!(all[20].ends_with("and 30 more errors from here on"), "{}", all[20]);
 }
 
 #[test]

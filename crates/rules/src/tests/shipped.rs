@@ -10,7 +10,11 @@ fn read(folder: &Path, ending: &str) -> Vec<RuleFile> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if name.ends_with(ending) {
-            files.push(RuleFile { name, text: std::fs::read_to_string(path).unwrap() });
+            files.push(RuleFile {
+                name,
+                text: std::fs::read_to_string(path).unwrap(),
+                shipped: true,
+            });
         }
     }
     files

@@ -124,7 +124,7 @@ fn a_compiled_rule_gives_its_reasons() {
         detection:\n  selection: {action: repo.destroy}\n  condition: selection\nlevel: low\n\
         ---\ntitle: Many\nname: many\ncorrelation:\n  type: event_count\n  rules: [many--one]\n  \
         group-by: [actor]\n  timespan: 1h\n  condition: {gte: 2}\nlevel: high\n";
-    let file = RuleFile { name: "many.yml".into(), text: text.into() };
+    let file = RuleFile { name: "many.yml".into(), text: text.into(), shipped: false };
     let compiled = RuleSet::compile(&[file], &Lists::default(), None);
     assert_eq!(compiled.set.rules().len(), 1, "{:?}", compiled.problems);
     let rules = compiled.set.rules().to_vec();

@@ -1,10 +1,11 @@
-use hubwarden_event::{Finding, Severity, Timestamp};
+use hubwarden_event::{Finding, Timestamp};
 use rusqlite::{Connection, params};
 
-use super::{DayCount, EntityCount, RuleCount, SeverityCounts, concept_of};
+use super::select;
 use crate::Error;
-
-const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+use crate::store::{
+    DAY_MS, DayCount, EntityCount, RuleCount, SeverityCounts, concept_of, severity_of,
+};
 
 /// Adds a finding to the counts, or takes it away again (`by` = -1) before it changes.
 pub(super) fn count(connection: &Connection, finding: &Finding, by: i64) -> Result<(), Error> {
@@ -20,7 +21,7 @@ pub(super) fn count(connection: &Connection, finding: &Finding, by: i64) -> Resu
     let mut entities = connection.prepare_cached(
         "INSERT INTO entity_day (day, kind, folded, severity, name, findings)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT DO UPDATE SET name = excluded.name, findings = findings + ?6",
+         ON CONFLICT DO UPDATE SET name = max(name, excluded.name), findings = findings + ?6",
     )?;
     // One thing in two roles counts once.
     let mut counted: Vec<(&str, String)> = Vec::new();
@@ -40,7 +41,7 @@ pub(super) fn severity_counts(connection: &Connection) -> Result<SeverityCounts,
         .prepare_cached("SELECT severity, sum(findings) FROM rule_day GROUP BY severity")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        counts.add(severity(row.get(0)?), row.get(1)?);
+        counts.add(severity_of(row.get(0)?), row.get(1)?);
     }
     Ok(counts)
 }
@@ -58,7 +59,7 @@ pub(super) fn per_day(connection: &Connection, since: Timestamp) -> Result<Vec<D
             days.push(DayCount { day, counts: SeverityCounts::default() });
         }
         if let Some(last) = days.last_mut() {
-            last.counts.add(severity(row.get(1)?), row.get(2)?);
+            last.counts.add(severity_of(row.get(1)?), row.get(2)?);
         }
     }
     Ok(days)
@@ -69,20 +70,26 @@ pub(super) fn top_rules(
     since: Timestamp,
     limit: usize,
 ) -> Result<Vec<RuleCount>, Error> {
+    // Name and title are those of the worst finding, so that they follow from what is kept.
     let mut statement = connection.prepare_cached(
-        "SELECT concept, max(title), max(severity), sum(findings) AS total FROM rule_day
-         WHERE day >= ? AND findings > 0 GROUP BY concept
-         ORDER BY total DESC, max(severity) DESC, concept LIMIT ?",
+        "SELECT max(severity) AS worst, sum(findings) AS total,
+             (SELECT body FROM finding WHERE finding.concept = rule_day.concept
+              ORDER BY severity DESC, last_seen DESC, id DESC LIMIT 1)
+         FROM rule_day WHERE day >= ? AND findings > 0 GROUP BY concept
+         ORDER BY total DESC, worst DESC, concept LIMIT ?",
     )?;
-    let rows = statement.query_map(params![since.floor_to(DAY_MS).as_millis(), limit], |row| {
-        Ok(RuleCount {
-            concept: row.get(0)?,
-            title: row.get(1)?,
-            worst: severity(row.get(2)?),
-            findings: row.get(3)?,
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut rows = statement.query(params![since.floor_to(DAY_MS).as_millis(), limit])?;
+    let mut rules = Vec::new();
+    while let Some(row) = rows.next()? {
+        let rule = select::decode(row.get(2)?)?.rule;
+        rules.push(RuleCount {
+            concept: concept_of(&rule.name).to_owned(),
+            title: rule.title,
+            worst: severity_of(row.get(0)?),
+            findings: row.get(1)?,
+        });
+    }
+    Ok(rules)
 }
 
 pub(super) fn top_entities(
@@ -99,15 +106,9 @@ pub(super) fn top_entities(
         Ok(EntityCount {
             kind: row.get(0)?,
             name: row.get(1)?,
-            worst: severity(row.get(2)?),
+            worst: severity_of(row.get(2)?),
             findings: row.get(3)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// The severity that a stored number stands for; the store writes no other numbers.
-fn severity(number: i64) -> Severity {
-    let place = usize::try_from(number).unwrap_or(0);
-    Severity::ALL.get(place).copied().unwrap_or(Severity::Critical)
 }

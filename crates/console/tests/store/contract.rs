@@ -1,20 +1,10 @@
-//! One contract for every findings store, run on SQLite.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod samples;
+//! What every findings store must do.
 
 use hubwarden_bus::{Positions, topic};
-use hubwarden_console::{
-    Error, FindingQuery, FindingStore, Intake, Order, Page, SqliteStore, Unreadable,
-};
-use hubwarden_event::{Finding, FindingId, Severity, Timestamp};
+use hubwarden_console::{Error, FindingQuery, FindingStore, Intake, Order, Page, Unreadable};
+use hubwarden_event::{EntityRef, Finding, FindingId, RunId, Severity};
 
-const NOW: Timestamp = Timestamp::from_millis(1_741_611_463_961);
-const DAY: i64 = 86_400_000;
-
-fn all() -> FindingQuery {
-    FindingQuery { limit: 500, ..FindingQuery::default() }
-}
+use crate::{DAY, NOW, Sort, all, everything, samples, version};
 
 fn ids(page: &Page) -> Vec<&str> {
     page.findings.iter().map(|finding| finding.id.as_str()).collect()
@@ -26,38 +16,10 @@ async fn filled<S: FindingStore>(store: S, findings: &[Finding]) -> S {
     store
 }
 
-/// A finding as it was after its first `matches` matches.
-fn version(matches: usize) -> Finding {
-    let mut finding = samples::finding(9, NOW);
-    finding.evidence.truncate(matches);
-    finding.last_seen = finding.evidence[matches - 1].occurred_at;
-    finding.event_ids.truncate(matches);
-    finding.revision = matches as u64;
-    finding.count = matches as u64;
-    finding.sentence = format!("{matches} repositories");
-    finding.severity = if matches < 3 { Severity::Medium } else { Severity::High };
-    finding
-}
-
-/// Everything that a store says.
-async fn everything(store: &impl FindingStore) -> String {
-    let long_ago = NOW.plus_millis(-400 * DAY);
-    format!(
-        "{:#?}",
-        (
-            store.list(all()).await.unwrap(),
-            store.severity_counts().await.unwrap(),
-            store.per_day(long_ago).await.unwrap(),
-            store.top_rules(long_ago, 10).await.unwrap(),
-            store.top_entities(long_ago, 50).await.unwrap(),
-        )
-    )
-}
-
-async fn order_and_repeats_do_not_matter<S: FindingStore>(open: impl Fn() -> S) {
+pub(crate) async fn order_and_repeats_do_not_matter(sort: &impl Sort) {
     let mut expected = None;
     for order in [[1, 2, 3, 4], [4, 3, 2, 1], [2, 4, 1, 3], [3, 3, 4, 1]] {
-        let store = open();
+        let store = sort.fresh().await;
         for matches in order.into_iter().chain([2, 2]) {
             let findings = vec![version(matches), samples::finding(0, NOW)];
             store.take_in(Intake { findings, ..Intake::default() }).await.unwrap();
@@ -74,8 +36,8 @@ async fn order_and_repeats_do_not_matter<S: FindingStore>(open: impl Fn() -> S) 
     }
 }
 
-async fn a_join_that_changes_nothing_is_not_counted<S: FindingStore>(open: impl Fn() -> S) {
-    let store = open();
+pub(crate) async fn a_join_that_changes_nothing_is_not_counted(sort: &impl Sort) {
+    let store = sort.fresh().await;
     for (matches, changed) in [(2, 1), (2, 0), (1, 0), (3, 1), (3, 0)] {
         let intake = Intake { findings: vec![version(matches)], ..Intake::default() };
         assert_eq!(store.take_in(intake).await.unwrap(), changed, "{matches}");
@@ -84,8 +46,8 @@ async fn a_join_that_changes_nothing_is_not_counted<S: FindingStore>(open: impl 
     assert_eq!((counts.of(Severity::High), counts.total()), (1, 1), "moved, not counted twice");
 }
 
-async fn position_and_what_it_stands_for_are_one<S: FindingStore>(open: impl Fn() -> S) {
-    let store = open();
+pub(crate) async fn position_and_what_it_stands_for_are_one(sort: &impl Sort) {
+    let store = sort.fresh().await;
     assert!(store.positions().await.unwrap().is_empty());
     let consumed = Positions::of(topic::FINDINGS, 0, 7);
     let unreadable = Unreadable {
@@ -107,9 +69,9 @@ async fn position_and_what_it_stands_for_are_one<S: FindingStore>(open: impl Fn(
     }
 }
 
-async fn filters_agree_with_looking_at_each<S: FindingStore>(open: impl Fn() -> S) {
+pub(crate) async fn filters_agree_with_looking_at_each(sort: &impl Sort) {
     let findings = samples::many(200, NOW);
-    let store = filled(open(), &findings).await;
+    let store = filled(sort.fresh().await, &findings).await;
     let since = NOW.plus_millis(-20 * DAY);
     let until = NOW.plus_millis(-5 * DAY);
     let named = |finding: &Finding, role: &str, kind: &str, name: &str| {
@@ -217,9 +179,9 @@ async fn filters_agree_with_looking_at_each<S: FindingStore>(open: impl Fn() -> 
     }
 }
 
-async fn pages_join_to_the_whole<S: FindingStore>(open: impl Fn() -> S) {
+pub(crate) async fn pages_join_to_the_whole(sort: &impl Sort) {
     let findings = samples::many(53, NOW);
-    let store = filled(open(), &findings).await;
+    let store = filled(sort.fresh().await, &findings).await;
     for order in [Order::Worst, Order::Newest] {
         let whole = store.list(FindingQuery { order, ..all() }).await.unwrap();
         let mut query = FindingQuery { order, limit: 10, ..FindingQuery::default() };
@@ -237,10 +199,10 @@ async fn pages_join_to_the_whole<S: FindingStore>(open: impl Fn() -> S) {
     assert!(newest.findings.is_sorted_by(|a, b| a.last_seen >= b.last_seen));
 }
 
-async fn a_beginning_names_a_finding<S: FindingStore>(open: impl Fn() -> S) {
+pub(crate) async fn a_beginning_names_a_finding(sort: &impl Sort) {
     let with_id = |id: &str| Finding { id: FindingId::from_text(id), ..version(1) };
     let findings = ["F-ABCDEF22", "F-ABCXYZ22", "F-QQQQ2222"].map(with_id);
-    let store = filled(open(), &findings).await;
+    let store = filled(sort.fresh().await, &findings).await;
     for asked in ["F-QQQQ2222", "F-Q", "q", "f-qqqq", "QQQQ2222", " F-QQ "] {
         assert_eq!(store.get(asked.into()).await.unwrap().id.as_str(), "F-QQQQ2222", "{asked}");
     }
@@ -256,9 +218,9 @@ async fn a_beginning_names_a_finding<S: FindingStore>(open: impl Fn() -> S) {
     }
 }
 
-async fn counts_follow_the_findings<S: FindingStore>(open: impl Fn() -> S) {
+pub(crate) async fn counts_follow_the_findings(sort: &impl Sort) {
     let findings = samples::many(100, NOW);
-    let store = filled(open(), &findings).await;
+    let store = filled(sort.fresh().await, &findings).await;
     let counts = store.severity_counts().await.unwrap();
     for severity in Severity::ALL {
         let expected = findings.iter().filter(|one| one.severity == severity).count();
@@ -288,55 +250,133 @@ async fn counts_follow_the_findings<S: FindingStore>(open: impl Fn() -> S) {
     assert_eq!(mona.findings, recent.iter().filter(about).count() as u64);
 }
 
-macro_rules! contract {
-    ($module:ident, $open:expr; $($name:ident),+ $(,)?) => {
-        mod $module {
-            use super::*;
-            $(
-                #[tokio::test]
-                async fn $name() {
-                    let folder = tempfile::tempdir().unwrap();
-                    let next = std::cell::Cell::new(0);
-                    super::$name(|| {
-                        next.set(next.get() + 1);
-                        $open(folder.path().join(format!("{}.db", next.get())))
-                    })
-                    .await;
-                }
-            )+
+/// Versions of one revision, words and runs included: whatever comes first, the answers are the same.
+pub(crate) async fn versions_of_one_revision_join_alike(sort: &impl Sort) {
+    let mut versions = [version(3), version(3), version(3)];
+    versions[1].rule.title = "A later title".into();
+    versions[1].sentence = "said otherwise".into();
+    versions[2].run = RunId::new("import-1");
+    for one in &mut versions[2].evidence {
+        one.position.offset += 1;
+    }
+    let mut expected = None;
+    for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0]] {
+        let store = sort.fresh().await;
+        for place in order {
+            let intake = Intake { findings: vec![versions[place].clone()], ..Intake::default() };
+            store.take_in(intake).await.unwrap();
         }
+        let found = everything(&store).await;
+        assert_eq!(expected.get_or_insert_with(|| found.clone()), &found, "{order:?}");
+    }
+}
+
+pub(crate) async fn versions_in_one_intake_are_one_change(sort: &impl Sort) {
+    let store = sort.fresh().await;
+    let findings = vec![version(2), version(4), version(1), samples::finding(0, NOW)];
+    let intake = Intake { findings, ..Intake::default() };
+    assert_eq!(store.take_in(intake).await.unwrap(), 2);
+    assert_eq!(store.get(version(1).id.to_string()).await.unwrap().count, 4);
+    assert_eq!(store.severity_counts().await.unwrap().total(), 2);
+}
+
+/// A console that has lost its partition to another may still write what it read before.
+pub(crate) async fn a_position_never_goes_back(sort: &impl Sort) {
+    let store = sort.fresh().await;
+    let mut expected = Positions::none();
+    for (partition, next, highest) in [(0, 7, 7), (3, 5, 5), (0, 4, 7), (0, 9, 9), (3, 5, 5)] {
+        let consumed = Positions::of(topic::FINDINGS, partition, next);
+        store.take_in(Intake { consumed, ..Intake::default() }).await.unwrap();
+        expected.set(topic::FINDINGS, partition, highest);
+        assert_eq!(store.positions().await.unwrap(), expected);
+    }
+}
+
+/// Names as strangers may choose them: no store refuses one, for that would block all findings.
+pub(crate) async fn every_name_can_be_kept_and_found(sort: &impl Sort) {
+    let store = sort.fresh().await;
+    let long = "x".repeat(100_000);
+    let names =
+        ["\0", "a\0b", "%", "50%_\\", "\n\u{1f}\u{1e}", "#", "Straße/İstanbul", "😀", &long];
+    for (number, name) in names.into_iter().chain(samples::HOSTILE).enumerate() {
+        let mut finding = samples::about(name, number, NOW);
+        finding.id = FindingId::from_text(format!("F-N{number}"));
+        finding.rule.name = format!("named {}", name.replace("--", "-"));
+        finding.rule.title = name.into();
+        finding.entities[0].kind = name.into();
+        let intake = Intake {
+            findings: vec![finding.clone()],
+            unreadable: vec![Unreadable {
+                topic: topic::FINDINGS,
+                partition: 0,
+                position: number as u64,
+                reason: name.into(),
+                body: name.as_bytes().to_vec().into(),
+            }],
+            ..Intake::default()
+        };
+        assert_eq!(store.take_in(intake).await.unwrap(), 1, "{name:.20}");
+        assert_eq!(store.get(finding.id.to_string()).await.unwrap(), finding, "{name:.20}");
+        for (filter, query) in [
+            ("entity", FindingQuery { entity: Some(format!("repo/{name}")), ..all() }),
+            ("rule", FindingQuery { rule: Some(finding.rule.name.clone()), ..all() }),
+            ("text", FindingQuery { text: Some(name.into()), ..all() }),
+        ] {
+            let page = store.list(query).await.unwrap();
+            assert!(page.findings.contains(&finding), "{filter} {name:.20}");
+            if filter != "text" {
+                assert_eq!(page.total, 1, "{filter} {name:.20}");
+            }
+        }
+    }
+    let rules = store.top_rules(NOW.plus_millis(-DAY), 100).await.unwrap();
+    assert_eq!(rules.len(), names.len() + samples::HOSTILE.len());
+}
+
+/// Upper and lower case are one thing, counted once in a finding and by the same name in any order.
+pub(crate) async fn spellings_of_a_name_are_one_thing(sort: &impl Sort) {
+    let spelt = |number: usize, names: &[&str]| {
+        let mut finding = samples::finding(number, NOW);
+        let entity = |name: &&str| EntityRef {
+            role: "actor".into(),
+            kind: "user".into(),
+            id: None,
+            name: (*name).into(),
+        };
+        finding.entities = names.iter().map(entity).collect();
+        finding
     };
+    let findings = [spelt(0, &["Mona", "mona"]), spelt(1, &["MONA"]), spelt(2, &["mona"])];
+    let mut expected = None;
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let store = sort.fresh().await;
+        for place in order {
+            let intake = Intake { findings: vec![findings[place].clone()], ..Intake::default() };
+            store.take_in(intake).await.unwrap();
+        }
+        let entities = store.top_entities(NOW.plus_millis(-DAY), 10).await.unwrap();
+        let [mona] = entities.as_slice() else { panic!("{entities:?}") };
+        assert_eq!(mona.findings, 3);
+        assert_eq!(expected.get_or_insert_with(|| mona.name.clone()), &mona.name, "{order:?}");
+        let query = FindingQuery { actor: Some("mOnA".into()), ..all() };
+        assert_eq!(store.count(query).await.unwrap(), 3);
+    }
 }
 
-contract! {
-    sqlite, |file: std::path::PathBuf| SqliteStore::open(&file).unwrap();
-    order_and_repeats_do_not_matter,
-    a_join_that_changes_nothing_is_not_counted,
-    position_and_what_it_stands_for_are_one,
-    filters_agree_with_looking_at_each,
-    pages_join_to_the_whole,
-    a_beginning_names_a_finding,
-    counts_follow_the_findings,
-}
-
-#[tokio::test]
-async fn sqlite_keeps_everything_over_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("findings.db");
-    let store = filled(SqliteStore::open(&file).unwrap(), &samples::many(20, NOW)).await;
+pub(crate) async fn everything_is_kept_over_a_restart(sort: &impl Sort) {
+    let place = sort.fresh_place();
+    let store = filled(sort.open(&place).await.unwrap(), &samples::many(20, NOW)).await;
     let before = everything(&store).await;
     drop(store);
-    assert_eq!(everything(&SqliteStore::open(&file).unwrap()).await, before);
+    assert_eq!(everything(&sort.open(&place).await.unwrap()).await, before);
 }
 
-#[test]
-fn sqlite_refuses_a_later_format() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("findings.db");
-    drop(SqliteStore::open(&file).unwrap());
-    let raw = rusqlite::Connection::open(&file).unwrap();
-    raw.pragma_update(None, "user_version", 99).unwrap();
-    drop(raw);
-    let error = SqliteStore::open(&file).err().unwrap().to_string();
-    assert!(error.contains("has format 99, this release knows formats up to 1"), "{error}");
+pub(crate) async fn a_later_format_is_refused(sort: &impl Sort) {
+    let place = sort.fresh_place();
+    drop(sort.open(&place).await.unwrap());
+    sort.make_later(&place);
+    let error = sort.open(&place).await.err().unwrap();
+    let text = error.to_string();
+    assert!(!error.is_retryable() && text.contains("99, this release knows"), "{text}");
+    assert!(text.contains("use the release that wrote it, or a newer one"), "{text}");
 }

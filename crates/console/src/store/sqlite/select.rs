@@ -2,11 +2,13 @@ use hubwarden_event::{Finding, FindingId};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use super::{FindingQuery, MAX_PAGE, Order, Page, PageToken, concept_of};
 use crate::Error;
+use crate::store::{
+    CANDIDATES, FindingQuery, MAX_PAGE, Order, Page, PageToken, beginning, concept_of,
+};
 
-/// Named in an error at most so many.
-const CANDIDATES: usize = 8;
+/// So many characters of a text are looked up in the index; its time grows with their square.
+const LONGEST_PHRASE: usize = 64;
 
 /// Conditions with their values. The text is made of constants only; values are always bound.
 #[derive(Default)]
@@ -70,9 +72,14 @@ impl Where {
                 filter.add(clause, [Value::from(folded)]);
             } else {
                 // One quoted string of the search language: no operator in it has a meaning.
-                let phrase = format!("\"{}\"", folded.replace('"', "\"\""));
+                let start: String = folded.chars().take(LONGEST_PHRASE).collect();
+                let phrase = format!("\"{}\"", start.replace('"', "\"\""));
                 let clause = "row IN (SELECT rowid FROM finding_text WHERE text MATCH ?)";
                 filter.add(clause, [Value::from(phrase)]);
+                if start.len() < folded.len() {
+                    let clause = "row IN (SELECT rowid FROM finding_text WHERE instr(text, ?) > 0)";
+                    filter.add(clause, [Value::from(folded)]);
+                }
             }
         }
         filter
@@ -145,15 +152,9 @@ pub(super) fn by_prefix(connection: &Connection, asked: &str) -> Result<Finding,
         return Ok(finding);
     }
     let not_found = || Error::NotFound { id: asked.into() };
-    let upper = asked.trim().to_ascii_uppercase();
-    let prefix = if upper.starts_with("F-") { upper } else { format!("F-{upper}") };
-    if prefix.len() < 3 {
-        return Err(not_found());
-    }
+    let (prefix, end) = beginning(asked).ok_or_else(not_found)?;
     let mut statement = connection
         .prepare_cached("SELECT id FROM finding WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3")?;
-    // Ids are ASCII, so everything that begins so sorts before this.
-    let end = format!("{prefix}\u{7f}");
     let rows = statement.query_map(params![prefix, end, CANDIDATES], |row| row.get(0))?;
     let mut candidates: Vec<String> = rows.collect::<Result<_, _>>()?;
     match candidates.len() {
@@ -166,7 +167,7 @@ pub(super) fn by_prefix(connection: &Connection, asked: &str) -> Result<Finding,
     }
 }
 
-fn decode(body: Vec<u8>) -> Result<Finding, Error> {
+pub(super) fn decode(body: Vec<u8>) -> Result<Finding, Error> {
     Ok(hubwarden_proto::decode_finding(body.into())?)
 }
 
@@ -177,7 +178,7 @@ mod tests {
     use hubwarden_event::{Severity, Timestamp};
 
     use super::*;
-    use crate::store::schema;
+    use crate::store::sqlite::schema;
 
     /// Neither reads every finding nor sorts them, so a page costs the same at a million findings.
     #[test]

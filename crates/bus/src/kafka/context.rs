@@ -1,0 +1,247 @@
+//! What clients of the cluster tell: sharing out, figures, trouble.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::lookup::{self, Which};
+use super::settings::Names;
+use crate::{Error, Topic};
+
+/// How long a gained partition may need to say where its stage stands.
+///
+/// The member before may have a transaction open that has to end first.
+const START: Duration = Duration::from_secs(15);
+const STARTS: usize = 4;
+
+/// The context of clients that write.
+pub(super) struct WriterContext;
+
+impl ClientContext for WriterContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client that writes has trouble");
+    }
+}
+
+impl ProducerContext for WriterContext {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {
+        // A record that is not delivered fails its transaction.
+    }
+}
+
+/// The context of clients that ask.
+#[derive(Default)]
+pub(super) struct AskContext {
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl AskContext {
+    /// What went wrong last.
+    pub(super) fn trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
+        lock(&self.trouble).clone()
+    }
+}
+
+impl ClientContext for AskContext {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client that asks has trouble");
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut trouble = lock(&self.trouble);
+        // That nobody is reached says less than why.
+        let says_why = |code| {
+            !matches!(
+                code,
+                RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure
+            )
+        };
+        if trouble.as_ref().is_none_or(|(known, _)| says_why(code) || !says_why(*known)) {
+            *trouble = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+impl ConsumerContext for AskContext {}
+
+/// The context of a reader; everything runs on the reader's thread, inside its polls.
+pub(super) struct ReaderContext {
+    names: Arc<Names>,
+    /// The stage says itself where partitions start.
+    keeps: bool,
+    news: Mutex<News>,
+}
+
+/// What happened since the thread last looked.
+#[derive(Default)]
+pub(super) struct News {
+    /// Partitions gained, with where their stage stands; `None` when it keeps that itself.
+    pub(super) gained: BTreeMap<(Topic, u32), Option<u64>>,
+    pub(super) lost: Vec<(Topic, u32)>,
+    pub(super) rebalanced: bool,
+    pub(super) figures: Option<Statistics>,
+    pub(super) failure: Option<Error>,
+}
+
+impl ReaderContext {
+    pub(super) fn new(names: Arc<Names>, keeps: bool) -> ReaderContext {
+        ReaderContext { names, keeps, news: Mutex::default() }
+    }
+
+    /// What is new, once.
+    pub(super) fn take(&self) -> News {
+        std::mem::take(&mut *lock(&self.news))
+    }
+
+    fn partitions(&self, list: &TopicPartitionList) -> Vec<(Topic, u32)> {
+        let elements = list.elements();
+        let known = elements.iter().filter_map(|element| {
+            Some((self.names.topic(element.topic())?, u32::try_from(element.partition()).ok()?))
+        });
+        known.collect()
+    }
+
+    fn gain(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let gained = self.partitions(list);
+        let mut starts: BTreeMap<(Topic, u32), Option<u64>> =
+            gained.iter().map(|at| (*at, None)).collect();
+        let mut failure = None;
+        if !self.keeps && !gained.is_empty() {
+            match self.starts(consumer, &gained) {
+                Ok(found) => starts.extend(found.into_iter().map(|(at, start)| (at, Some(start)))),
+                Err(error) => failure = Some(unavailable("asking where a stage stands", &error)),
+            }
+        }
+        let mut places = TopicPartitionList::new();
+        for (&(topic, partition), start) in &starts {
+            let offset = start.map_or(Offset::End, |start| offset(start));
+            let added =
+                places.add_partition_offset(self.names.of(topic), number(partition), offset);
+            if let Err(error) = added {
+                failure = Some(unavailable("starting a partition", &error));
+            }
+        }
+        let assigned = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&places),
+            _ => consumer.assign(&places),
+        };
+        let held = match (self.keeps || failure.is_some()) && places.count() > 0 {
+            true => consumer.pause(&places),
+            false => Ok(()),
+        };
+        if let Err(error) = assigned.and(held) {
+            failure = Some(unavailable("starting a partition", &error));
+        }
+        let mut news = lock(&self.news);
+        news.rebalanced = true;
+        news.lost.retain(|at| !starts.contains_key(at));
+        news.gained.extend(starts);
+        news.failure = failure.or(news.failure.take());
+    }
+
+    /// The stored positions, else the oldest record.
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        gained: &[(Topic, u32)],
+    ) -> KafkaResult<lookup::Offsets> {
+        let mut tries = 0;
+        let mut starts = loop {
+            match lookup::stored(consumer, &self.names, gained, START) {
+                Err(_) if tries < STARTS => tries += 1,
+                found => break found?,
+            }
+        };
+        let fresh: Vec<_> = gained.iter().filter(|at| !starts.contains_key(at)).copied().collect();
+        if !fresh.is_empty() {
+            starts.extend(lookup::bounds(consumer, &self.names, &fresh, Which::Oldest, START)?);
+        }
+        Ok(starts)
+    }
+
+    fn lose(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let lost = self.partitions(list);
+        let dropped = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+            _ => consumer.unassign(),
+        };
+        if let Err(error) = dropped {
+            tracing::debug!(%error, "a revoked partition was not held");
+        }
+        let mut news = lock(&self.news);
+        news.rebalanced = true;
+        news.gained.retain(|at, _| !lost.contains(at));
+        news.lost.extend(lost);
+    }
+}
+
+impl ClientContext for ReaderContext {
+    fn stats(&self, statistics: Statistics) {
+        lock(&self.news).figures = Some(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client that reads has trouble");
+    }
+}
+
+impl ConsumerContext for ReaderContext {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: Code,
+        partitions: &mut TopicPartitionList,
+    ) {
+        match code {
+            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.gain(consumer, partitions),
+            _ => self.lose(consumer, partitions),
+        }
+    }
+}
+
+/// An error of the client as one of the bus.
+pub(super) fn unavailable(doing: &'static str, error: &KafkaError) -> Error {
+    let reason = error.to_string();
+    match error.rdkafka_error_code() {
+        Some(code) if is_refusal(code) => Error::Refused { doing, reason },
+        _ => Error::Unavailable { doing, reason },
+    }
+}
+
+/// Whether somebody has to change something before this works.
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Is;
+    matches!(
+        code,
+        Is::Authentication
+            | Is::SaslAuthenticationFailed
+            | Is::SSL
+            | Is::TopicAuthorizationFailed
+            | Is::GroupAuthorizationFailed
+            | Is::ClusterAuthorizationFailed
+            | Is::TransactionalIdAuthorizationFailed
+    )
+}
+
+pub(super) fn offset(position: u64) -> Offset {
+    Offset::Offset(i64::try_from(position).unwrap_or(i64::MAX))
+}
+
+/// A partition as the client counts it.
+pub(super) fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing between lock and unlock leaves it half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

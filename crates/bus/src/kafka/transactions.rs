@@ -1,0 +1,236 @@
+//! Transactions, and what to do about each of their errors.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+
+use super::context::WriterContext;
+use super::settings::{DELIVERY, Names, Settings};
+use crate::{Error, Record};
+
+/// How long one call may take before it is looked at again.
+const TURN: Duration = Duration::from_secs(5);
+/// Between two looks at a full queue.
+const QUEUE_WAIT: Duration = Duration::from_millis(2);
+
+/// Writes in transactions under a name of its own, from one thread.
+pub(super) struct Transactions {
+    settings: Settings,
+    /// What its names begin with.
+    name: String,
+    producer: ThreadedProducer<WriterContext>,
+    state: State,
+}
+
+enum State {
+    /// The cluster does not know it yet.
+    New,
+    Ready,
+    /// A transaction is still to be taken back.
+    Open,
+    /// The cluster took the last transaction back and no longer knows this client.
+    Outlived,
+    /// The outcome of a commit cannot be known.
+    Dead(String),
+}
+
+/// Why a transaction is not on the bus.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It was not begun.
+    NotBegun(String),
+    /// It was taken back, or will be: it is never going to be read.
+    TakenBack(String),
+    /// Nothing more can be written here.
+    Fatal(String),
+}
+
+impl Transactions {
+    /// A client whose names begin so; nobody else ever has the same.
+    pub(super) fn new(settings: &Settings, name: String) -> Result<Transactions, Error> {
+        let producer = producer(settings, &name)?;
+        Ok(Transactions { settings: settings.clone(), name, producer, state: State::New })
+    }
+
+    /// Writes all of it as one, with offsets where a reader has consumed something.
+    pub(super) fn run(
+        &mut self,
+        names: &Names,
+        records: &[Record],
+        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+    ) -> Result<(), Failed> {
+        self.get_ready()?;
+        if let Err(error) = self.producer.begin_transaction() {
+            if self.is_fatal(&error) {
+                self.state = State::Outlived;
+            }
+            return Err(Failed::NotBegun(said(&error)));
+        }
+        self.state = State::Open;
+        let sent = records.iter().try_for_each(|record| self.send(names, record));
+        let sent = sent.and_then(|()| {
+            let Some((offsets, group)) = offsets else { return Ok(()) };
+            self.send_offsets(offsets, group)
+        });
+        if let Err(error) = sent {
+            return Err(self.take_back(&error));
+        }
+        self.finish()
+    }
+
+    /// Makes the cluster know it, or ends what is left of the last transaction.
+    fn get_ready(&mut self) -> Result<(), Failed> {
+        if let State::Outlived = self.state {
+            let new = producer(&self.settings, &self.name);
+            self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
+            self.state = State::New;
+        }
+        let done = match &self.state {
+            State::Ready => return Ok(()),
+            State::Dead(reason) => return Err(Failed::Fatal(reason.clone())),
+            State::New | State::Outlived => self.producer.init_transactions(TURN),
+            State::Open => self.producer.abort_transaction(TURN),
+        };
+        match done {
+            Ok(()) => self.state = State::Ready,
+            Err(error) => {
+                if self.is_fatal(&error) {
+                    self.state = State::Outlived;
+                }
+                return Err(Failed::NotBegun(said(&error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, names: &Names, record: &Record) -> Result<(), KafkaError> {
+        let mut message =
+            BaseRecord::to(names.of(record.topic)).key(&record.key[..]).payload(&record.body[..]);
+        if let Some(partition) = record.partition {
+            message = message.partition(i32::try_from(partition).unwrap_or(i32::MAX));
+        }
+        if !record.headers.is_empty() {
+            let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
+            for (key, value) in &record.headers {
+                headers = headers.insert(Header { key, value: Some(&value[..]) });
+            }
+            message = message.headers(headers);
+        }
+        let deadline = Instant::now() + DELIVERY;
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                // The thread of the client makes room.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again))
+                    if Instant::now() < deadline =>
+                {
+                    message = again;
+                    std::thread::sleep(QUEUE_WAIT);
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    fn send_offsets(
+        &self,
+        offsets: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + DELIVERY;
+        loop {
+            match self.producer.send_offsets_to_transaction(offsets, group, TURN) {
+                Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Commits, and asks until the outcome is known.
+    ///
+    /// A commit that was sent can no longer be taken back. While the cluster is away nobody can
+    /// know how it ends, and whoever waits for it must not be told a guess. Once it is back it
+    /// answers the same question again with success if the commit had reached it. If not, it takes
+    /// the transaction back when its time is over, and refuses this client as one of the past:
+    /// nobody else has its name, so nothing else can have made it so.
+    fn finish(&mut self) -> Result<(), Failed> {
+        loop {
+            match self.producer.commit_transaction(TURN) {
+                Ok(()) => {
+                    self.state = State::Ready;
+                    return Ok(());
+                }
+                Err(error) if is_retriable(&error) => {
+                    tracing::debug!(%error, "asking again how a commit ended");
+                }
+                Err(error) if is_fenced(&error) => {
+                    self.state = State::Outlived;
+                    return Err(Failed::TakenBack(said(&error)));
+                }
+                Err(error) if self.is_fatal(&error) => {
+                    self.state = State::Dead(said(&error));
+                    return Err(Failed::Fatal(said(&error)));
+                }
+                Err(error) => return Err(self.take_back(&error)),
+            }
+        }
+    }
+
+    /// Takes a transaction back whose commit was not asked for, or was refused.
+    ///
+    /// It is never going to be read, whatever happens here: at the latest the cluster ends it when
+    /// its time is over. It may have done so already, and then refuses this client as one of the
+    /// past; since nobody else has its name, a new one may go on.
+    fn take_back(&mut self, cause: &KafkaError) -> Failed {
+        self.state = match self.producer.abort_transaction(TURN) {
+            Ok(()) => State::Ready,
+            // The rest is done before the next one begins.
+            Err(error) if is_retriable(&error) => State::Open,
+            Err(_) => State::Outlived,
+        };
+        Failed::TakenBack(said(cause))
+    }
+
+    fn is_fatal(&self, error: &KafkaError) -> bool {
+        let told = matches!(error, KafkaError::Transaction(error) if error.is_fatal());
+        told || self.producer.client().fatal_error().is_some()
+    }
+}
+
+fn producer(settings: &Settings, name: &str) -> Result<ThreadedProducer<WriterContext>, Error> {
+    let refused = |reason: String| Error::Settings { reason };
+    let mut random = [0_u8; 12];
+    getrandom::fill(&mut random).map_err(|error| refused(format!("no random numbers: {error}")))?;
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let config = settings.writing(&format!("{name}.{random}"));
+    ThreadedProducer::from_config_and_context(&config, WriterContext)
+        .map_err(|error| refused(format!("the Kafka client says: {error}")))
+}
+
+/// Whether the same call may be made again.
+fn is_retriable(error: &KafkaError) -> bool {
+    match error {
+        // The binding flushes first and says so; what is not delivered in time fails by itself.
+        KafkaError::Flush(_) => true,
+        KafkaError::Transaction(error) => error.is_retriable() && !error.txn_requires_abort(),
+        _ => false,
+    }
+}
+
+/// Whether the cluster has moved on from this client.
+fn is_fenced(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.code() == RDKafkaErrorCode::Fenced)
+}
+
+/// What the client says, with the name of the error.
+fn said(error: &KafkaError) -> String {
+    match error {
+        KafkaError::Transaction(error) => format!("{} ({})", error.string(), error.name()),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,222 @@
+//! The console as a service of its own: keeps findings from Kafka, shows them and answers for them.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::Parser;
+use hubwarden_bus::{Bus, BusConfig, Kafka, Topic, topic};
+use hubwarden_console::web::{self, ConsoleState};
+use hubwarden_console::{
+    Access, FindingApi, Findings, RawBytes, StageStatus, Status, StoreConfig, consume,
+};
+use hubwarden_event::RawBody;
+use hubwarden_proto::CONTRACT;
+use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
+use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
+use hubwarden_service::{
+    GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TaskResult,
+    TelemetryConfig, TokensConfig, Validate, grpc_limits,
+};
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+const NAME: &str = "hubwarden-console";
+
+/// How often the page's figures about the stages are read from the cluster.
+const STAGES_EVERY: Duration = Duration::from_secs(5);
+
+/// Every stage by the name of its group, with the topic that it consumes.
+const LINE: [(&str, Topic); 4] = [
+    ("normalizer", topic::RAW),
+    ("match", topic::EVENTS),
+    ("correlate", topic::MATCHES),
+    (consume::STAGE, topic::FINDINGS),
+];
+
+/// Keeps findings, shows them, answers for them
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    bus: BusConfig<SecretRef>,
+    store: StoreConfig,
+    storage: StorageConfig,
+    web: WebConfig,
+    grpc: GrpcConfig,
+    health: HealthConfig,
+    telemetry: TelemetryConfig,
+    log: LogConfig,
+    tokens: TokensConfig,
+    server: ServerConfig,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StorageConfig {
+    /// Folder of the SQLite store.
+    data_dir: PathBuf,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { data_dir: "/var/lib/hubwarden".into() }
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WebConfig {
+    /// Address of the pages and the JSON API; TLS is the ingress's.
+    listen: String,
+    /// Host names by which browsers call the console, without port.
+    hosts: Vec<String>,
+    /// The token that asks for sign-in links and the JSON API, the same for all replicas.
+    token: Option<SecretRef>,
+}
+
+impl Default for WebConfig {
+    fn default() -> Self {
+        Self { listen: "0.0.0.0:7474".into(), hosts: Vec::new(), token: None }
+    }
+}
+
+impl Validate for Config {
+    fn validate(&self) -> Result<(), Invalid> {
+        self.bus.kafka.check().map_err(|error| Invalid::new("bus.kafka", error.to_string()))?;
+        self.store.validate()?;
+        if self.web.listen.parse::<SocketAddr>().is_err() {
+            let reason =
+                format!("`{}` is no address with port; write 0.0.0.0:7474", self.web.listen);
+            return Err(Invalid::new("web.listen", reason));
+        }
+        if self.web.token.is_none() {
+            let reason = "nobody could sign in without it; name a file with 32 random bytes in hex: \
+                          token = { file = \"/etc/hubwarden/web.token\" }";
+            return Err(Invalid::new("web.token", reason));
+        }
+        self.sections().validate()
+    }
+}
+
+impl ServiceConfig for Config {
+    fn sections(&self) -> Sections<'_> {
+        let Self { grpc, health, telemetry, log, tokens, server, .. } = self;
+        Sections { grpc, health, telemetry, log, tokens, server }
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        self.bus = self.bus.clone().relative_to(folder, |password| password.relative_to(folder));
+        self.grpc = self.grpc.clone().relative_to(folder);
+        self.telemetry = self.telemetry.clone().relative_to(folder);
+        self.storage.data_dir = folder.join(&self.storage.data_dir);
+        self.store.url = self.store.url.take().map(|url| url.relative_to(folder));
+        self.web.token = self.web.token.take().map(|token| token.relative_to(folder));
+    }
+}
+
+fn main() -> ExitCode {
+    process::run(NAME, &Cli::parse().flags, begin)
+}
+
+async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskError> {
+    let Config { bus, store, storage, web, .. } = process.config.clone();
+    let Some(token) = &web.token else { return Err("web.token is missing".into()) };
+    let access = Access::with_api_token(token.resolve()?.expose_secret().to_owned());
+    let kafka = bus.kafka.clone().resolve(|password| password.resolve())?;
+    let kafka = Kafka::connect(kafka).await?;
+    let stop = process.stop.clone();
+    let waiting = process.health.condition("store");
+    waiting.not_ready("it is being opened");
+    let Some(store) = store.open(&storage.data_dir, &stop).await? else { return Ok(process) };
+    waiting.ready();
+    let reader = kafka.keeping_reader(consume::STAGE, &[topic::FINDINGS])?;
+    let (kept, token) = (store.clone(), stop.clone());
+    process.tasks.spawn(async move { Ok(consume::run(reader, &*kept, token).await?) });
+
+    let findings = Findings::new(store, raw_bytes(kafka.clone()));
+    let status: Arc<Mutex<Status>> = Arc::default();
+    process.tasks.spawn(look_at_stages(kafka, status.clone(), stop.clone()));
+    let state = ConsoleState {
+        findings: findings.clone(),
+        status: Arc::new(move || status.lock().map(|status| status.clone()).unwrap_or_default()),
+        access: Arc::new(access),
+        public_hosts: web.hosts.into(),
+        clock: web::now,
+    };
+    let listener = TcpListener::bind(&web.listen).await.map_err(|error| {
+        format!("cannot listen on {}: {error}; set web.listen to another", web.listen)
+    })?;
+    let router = web::router(state);
+    process.tasks.spawn(async move {
+        let serving = axum::serve(listener, router);
+        Ok(serving.with_graceful_shutdown(async move { stop.cancelled().await }).await?)
+    });
+    let server = process.grpc(CONTRACT)?;
+    let most = server.max_message();
+    let service = FindingServiceServer::new(FindingApi::new(findings));
+    let server = server.with_service(grpc_limits!(server service, most));
+    process.serve(server);
+    Ok(process)
+}
+
+/// Keeps the figures about the stages fresh until stopped.
+async fn look_at_stages(
+    kafka: Kafka,
+    status: Arc<Mutex<Status>>,
+    stop: CancellationToken,
+) -> TaskResult {
+    let mut ticks = tokio::time::interval(STAGES_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        match stages(&kafka).await {
+            Ok(stages) => {
+                if let Ok(mut status) = status.lock() {
+                    status.stages = stages;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the figures about the stages are old"),
+        }
+    }
+}
+
+async fn stages(kafka: &Kafka) -> Result<Vec<StageStatus>, hubwarden_bus::Error> {
+    // In this order: what a stage wrote before its position is within the ends that are read after it.
+    let positions = kafka.stage_positions().await?;
+    let ends = kafka.ends().await?;
+    let lag = |(name, topic): (&str, Topic)| {
+        let at = positions.iter().find(|(stage, _)| stage == name).map(|(_, at)| at);
+        let partitions = ends.iter().filter(|(of, ..)| *of == topic);
+        let behind = partitions.map(|(_, partition, end)| {
+            end.saturating_sub(at.and_then(|at| at.get(topic, partition)).unwrap_or(0))
+        });
+        StageStatus { name: name.into(), lag: behind.sum(), ..StageStatus::default() }
+    };
+    Ok(LINE.map(lag).into())
+}
+
+/// Fetches what GitHub sent from the topic `raw`, while it is kept.
+fn raw_bytes(kafka: Kafka) -> RawBytes {
+    Arc::new(move |position| {
+        // It is called where blocking is allowed.
+        let read = kafka.read_at(topic::RAW, position.partition, position.offset);
+        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
+        match hubwarden_proto::decode_raw(delivered.body).ok()? {
+            RawBody::Record(record) => Some(record.payload),
+            _ => None,
+        }
+    })
+}

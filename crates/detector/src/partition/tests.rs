@@ -1,0 +1,93 @@
+use hubwarden_bus::topic;
+use hubwarden_event::{
+    Confidence, ConnectionId, FlatBuilder, GroupKey, Hit, Kind, Match, RawPosition, RunId,
+    Severity, SourceId, Timestamp,
+};
+use hubwarden_rules::{RuleInfo, Window};
+use hubwarden_service::trace::TRACEPARENT;
+
+use super::*;
+
+fn rules() -> Arc<RuleSet> {
+    Arc::new(RuleSet::from_rules(vec![RuleInfo {
+        id: None,
+        name: "one".into(),
+        title: "one".into(),
+        description: String::new(),
+        hash: Hash::of(b"one"),
+        state_hash: Hash::of(b"one"),
+        level: Severity::High,
+        confidence: Confidence::High,
+        attack: vec![],
+        group_by: Arc::new(["actor".into()]),
+        fold_ms: 1000,
+        window: Window::Single,
+        severity_steps: vec![],
+        sentence: "{actor} did it".into(),
+        response: String::new(),
+        false_positives: vec![],
+        file: String::new(),
+    }]))
+}
+
+fn delivered(position: u64, actor: &str, trace: Option<&'static str>) -> Delivered {
+    let connection = ConnectionId::from("octo");
+    let source = SourceId::new(position.to_string());
+    let body = MatchBody::Match(Match {
+        event_id: EventId::of(&connection, &RunId::live(), &source),
+        occurred_at: Timestamp::from_millis(0),
+        connection,
+        run: RunId::live(),
+        kind: Kind::Audit,
+        position: RawPosition::default(),
+        group: GroupKey { names: Arc::new(["actor".into()]), values: vec![actor.into()] },
+        hits: vec![Hit {
+            rule: Hash::of(b"one"),
+            state: Hash::of(b"one"),
+            severity: Severity::High,
+            value: None,
+        }],
+        record: FlatBuilder::default().finish(),
+    });
+    Delivered {
+        topic: topic::MATCHES,
+        partition: 0,
+        position,
+        appended_at_ms: 0,
+        key: Bytes::new(),
+        headers: trace.iter().map(|trace| (TRACEPARENT.into(), Bytes::from(*trace))).collect(),
+        body: proto::encode_match(body),
+    }
+}
+
+#[tokio::test]
+async fn a_finding_keeps_its_trace_until_the_piece_of_the_outbox_that_has_it_is_published() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Correlating::alone(folder.path().into(), 0);
+    let (mut partition, _) = Partition::open(&settings, 0, rules(), 1, 0).await.unwrap();
+    let records =
+        [("mona", Some("a")), ("hubot", Some("b")), ("octocat", None)].into_iter().enumerate();
+    let records: Vec<_> =
+        records.map(|(at, (actor, trace))| delivered(at as u64, actor, trace)).collect();
+    // no memory at all: what is found is stored record by record
+    let counts = partition.work(&records, 0, &|_| Ok(Answer::Gone)).unwrap();
+    assert_eq!((counts.records, counts.unreadable), (3, 0));
+
+    let outbox = partition.state.outbox(usize::MAX).unwrap();
+    let ids: Vec<&str> = outbox.iter().map(|(id, _)| &**id).collect();
+    assert_eq!(ids.len(), 3);
+    let traced = |partition: &Partition| -> Vec<String> {
+        let mut traced: Vec<_> = partition.traced.keys().cloned().collect();
+        traced.sort();
+        traced
+    };
+    let all = traced(&partition);
+    assert_eq!(all.len(), 2);
+    for (sent, id) in ids.iter().enumerate() {
+        assert_eq!(partition.state.waiting().unwrap(), ids.len() - sent);
+        assert_eq!(partition.published(id).unwrap(), 1);
+        let left: Vec<_> = all.iter().filter(|traced| &***traced > *id).cloned().collect();
+        assert_eq!(traced(&partition), left);
+    }
+    assert_eq!(partition.state.waiting().unwrap(), 0);
+}
