@@ -79,6 +79,9 @@ def programs(name, service, files, environment, arguments):
         return
     report(f"{name}: hubwarden-{service} --check takes the configuration", said)
     report(f"{name}: hubwarden-{service} knows the flags", settings.flags(service, arguments))
+    wrong = files | {"conf.d/99-wrong.toml": "[health]\nlistens = 1\n"}
+    report(f"{name}: hubwarden-{service} --check refuses an unknown key",
+           [] if any("health.listens" in line for line in settings.judged(service, wrong, environment)) else ["it takes it"])
 
 
 def breakages(documents):

@@ -72,6 +72,8 @@ class Root:
     def bind(self, source, target):
         target = self.path / target
         target.mkdir(parents=True, exist_ok=True)
+        if target.is_mount():  # left by a run that was killed
+            run("umount", target)
         run("mount", "--bind", source, target)
         self.mounts.append(target)
 
@@ -161,7 +163,7 @@ def checks(name, image, settings):
     run("mount", "-o", "remount,bind,ro", image)
     try:
         started = subprocess.run(
-            ["chroot", f"--userspec={user}", image, program, "--help"],
+            [shutil.which("chroot"), f"--userspec={user}", image, program, "--help"],
             env={"PATH": "/usr/local/bin"}, capture_output=True, text=True)
     finally:
         run("umount", image)

@@ -14,8 +14,6 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Sections whose keys the operator invents.
 FREE = {"networks", "lists", "tokens", "grpc.peers"}
-# What the services read from the environment beside configuration.
-PLAIN = {"POD_NAME"}
 
 
 def example(service):

@@ -10,6 +10,7 @@ mod health;
 mod log;
 pub mod metrics;
 mod nearest;
+mod probe;
 pub mod process;
 mod retry;
 mod secret;

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Loaded};
+use crate::probe;
 use crate::trace::{System, set_system};
 use crate::{
     GrpcConfig, Health, HealthConfig, Invalid, LogConfig, TaskError, TaskResult, TelemetryConfig,
@@ -28,6 +29,9 @@ pub struct Flags {
     /// Read the configuration, print every value with where it came from, and end
     #[arg(long)]
     pub check: bool,
+    /// Ask the service that runs with this configuration whether it is ready, and end
+    #[arg(long, conflicts_with = "check")]
+    pub probe: bool,
 }
 
 /// Section `[server]`.
@@ -132,6 +136,15 @@ where
     };
     if flags.check {
         return check(name, &loaded);
+    }
+    if flags.probe {
+        return match probe::ready(loaded.config.sections().health) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(name, &error);
+                ExitCode::FAILURE
+            }
+        };
     }
     tls::install_provider();
     // Telemetry never sends on fewer than two workers.
