@@ -1,13 +1,12 @@
 //! What a broker, a network and a kill do in the middle of a commit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hubwarden_bus::topic::{EVENTS, RAW};
 use hubwarden_bus::{
     Batch, Bus, Error, Kafka as Cluster, Limit, Positions, Record, Sink, Source, commit_when_room,
 };
-use hubwarden_testkit::{Fault, Kafka, api};
+use hubwarden_testkit::{Fault, api};
 use tokio::sync::Mutex;
 
 use crate::child::Child;
