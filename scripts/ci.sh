@@ -10,5 +10,5 @@ RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 (cd tests/web && npm ci --no-audit --no-fund --ignore-scripts)
 cargo test --workspace --locked
 tests/deploy/run.sh
-tests/openapi/run.sh
 tests/web/run.sh
+tests/openapi/run.sh

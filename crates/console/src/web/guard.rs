@@ -42,7 +42,7 @@ pub(super) async fn right_host(
         return next.run(request).await;
     }
     let text = "this server does not answer to that host name; \
-        call it by the address it printed, or set `server.public_url`\n";
+        call it by the address it printed, or set `web.hosts` of the service hubwarden-console\n";
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
