@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Parser;
 use hubwarden_bus::{BusConfig, Kafka};
 use hubwarden_collector::IngestApi;
-use hubwarden_collector::audit::{Connection, Poller, system_clock};
+use hubwarden_collector::audit::{Connection, Poller, system_clock, validate_all};
 use hubwarden_proto::CONTRACT;
 use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
@@ -46,16 +46,7 @@ struct Config {
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         self.bus.kafka.check().map_err(|error| Invalid::new("bus.kafka", error.to_string()))?;
-        for (position, connection) in self.github.iter().enumerate() {
-            connection.validate().map_err(|invalid| {
-                Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
-            })?;
-            if self.github[..position].iter().any(|other| other.id == connection.id) {
-                let reason =
-                    format!("`{}` stands twice; each needs an id of its own", connection.id);
-                return Err(Invalid::new(format!("github[{position}].id"), reason));
-            }
-        }
+        validate_all(&self.github)?;
         self.sections().validate()
     }
 }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hubwarden_event::{Evidence, Finding, RawPosition};
+use hubwarden_bus::{Bus, topic};
+use hubwarden_event::{Evidence, Finding, RawBody, RawPosition};
 
 use crate::{Error, FindingQuery, FindingStore, Page};
 
@@ -9,6 +10,19 @@ use crate::{Error, FindingQuery, FindingStore, Page};
 ///
 /// It may read from disk; it is called off the async threads.
 pub type RawBytes = Arc<dyn Fn(RawPosition) -> Option<Bytes> + Send + Sync>;
+
+/// Fetches what GitHub sent from the topic `raw` of a bus.
+pub fn raw_bytes<B: Bus>(bus: B) -> RawBytes {
+    Arc::new(move |position| {
+        // It is called where blocking is allowed.
+        let read = bus.read_at(topic::RAW, position.partition, position.offset);
+        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
+        match hubwarden_proto::decode_raw(delivered.body).ok()? {
+            RawBody::Record(record) => Some(record.payload),
+            _ => None,
+        }
+    })
+}
 
 /// The questions about findings that pages, JSON API and gRPC share.
 #[derive(Clone)]

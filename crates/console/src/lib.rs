@@ -23,7 +23,7 @@ pub use access::Access;
 pub use api::FindingApi;
 pub use error::Error;
 pub use filter::{Filter, parse_when};
-pub use findings::{Findings, RawBytes, TimelineEntry};
+pub use findings::{Findings, RawBytes, TimelineEntry, raw_bytes};
 pub use status::{
     Backfill, BlindRule, Health, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
 };

@@ -10,9 +10,8 @@ use clap::Parser;
 use hubwarden_bus::{Bus, BusConfig, Kafka, Topic, topic};
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{
-    Access, FindingApi, Findings, RawBytes, StageStatus, Status, StoreConfig, consume,
+    Access, FindingApi, Findings, StageStatus, Status, StoreConfig, consume, raw_bytes,
 };
-use hubwarden_event::RawBody;
 use hubwarden_proto::CONTRACT;
 use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
 use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
@@ -206,17 +205,4 @@ async fn stages(kafka: &Kafka) -> Result<Vec<StageStatus>, hubwarden_bus::Error>
         StageStatus { name: name.into(), lag: behind.sum() }
     };
     Ok(LINE.map(lag).into())
-}
-
-/// Fetches what GitHub sent from the topic `raw`, while it is kept.
-fn raw_bytes(kafka: Kafka) -> RawBytes {
-    Arc::new(move |position| {
-        // It is called where blocking is allowed.
-        let read = kafka.read_at(topic::RAW, position.partition, position.offset);
-        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
-        match hubwarden_proto::decode_raw(delivered.body).ok()? {
-            RawBody::Record(record) => Some(record.payload),
-            _ => None,
-        }
-    })
 }

@@ -110,18 +110,7 @@ impl Validate for Config {
                 return Err(Invalid::new(key, "must be at least 1"));
             }
         }
-        for (position, connection) in self.github.iter().enumerate() {
-            connection.validate().map_err(|invalid| {
-                Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
-            })?;
-            if self.github[..position].iter().any(|other| other.id == connection.id) {
-                let reason = format!(
-                    "`{}` stands twice; each connection needs an id of its own",
-                    connection.id
-                );
-                return Err(Invalid::new(format!("github[{position}].id"), reason));
-            }
-        }
+        hubwarden_collector::audit::validate_all(&self.github)?;
         hubwarden_normalizer::Networks::parse(networks(&self.networks))
             .map_err(|error| Invalid::new("networks", error.to_string()))?;
         self.log.validate()

@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hubwarden_bus::{Bus, Journal, Options, Topic, topic};
-use hubwarden_console::{Findings, RawBytes, SqliteStore};
+use hubwarden_console::{Findings, SqliteStore, raw_bytes};
 use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, Rulebook};
-use hubwarden_event::RawBody;
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
 use tokio::task::JoinSet;
@@ -181,17 +180,4 @@ pub(crate) fn journal_dir(data_dir: &Path) -> PathBuf {
 /// The file of the findings store inside the data folder.
 pub(crate) fn findings_file(data_dir: &Path) -> PathBuf {
     data_dir.join("findings.db")
-}
-
-/// Fetches what GitHub sent from the topic `raw`, while it is kept.
-pub(crate) fn raw_bytes(journal: Journal) -> RawBytes {
-    Arc::new(move |position| {
-        // It is called where blocking is allowed.
-        let read = journal.read_at(topic::RAW, position.partition, position.offset);
-        let delivered = tokio::runtime::Handle::current().block_on(read).ok()??;
-        match hubwarden_proto::decode_raw(delivered.body).ok()? {
-            RawBody::Record(record) => Some(record.payload),
-            _ => None,
-        }
-    })
 }

@@ -129,6 +129,24 @@ impl Connection {
 }
 
 /// Keys are named from the entry on, such as `poll.overlap`.
+/// Checks each `[[github]]` entry, and that every id stands once.
+///
+/// # Errors
+/// The first key that is wrong, with its place: `github[1].id`.
+pub fn validate_all(connections: &[Connection]) -> Result<(), Invalid> {
+    for (position, connection) in connections.iter().enumerate() {
+        connection.validate().map_err(|invalid| {
+            Invalid::new(format!("github[{position}].{}", invalid.key), invalid.reason)
+        })?;
+        if connections[..position].iter().any(|other| other.id == connection.id) {
+            let reason =
+                format!("`{}` stands twice; each connection needs an id of its own", connection.id);
+            return Err(Invalid::new(format!("github[{position}].id"), reason));
+        }
+    }
+    Ok(())
+}
+
 impl Validate for Connection {
     fn validate(&self) -> Result<(), Invalid> {
         for (key, text) in [("name", &self.name), ("id", &self.id)] {

@@ -26,6 +26,6 @@ mod ownership_tests;
 mod poller_tests;
 
 pub use check::{CheckLine, CheckReport, Level, check};
-pub use config::{Connection, Poll};
+pub use config::{Connection, Poll, validate_all};
 pub use poller::{Clock, Poller, git_loss, system_clock};
 pub use status::{FeedStatus, GitLoss, Status};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hubwarden_bus::Journal;
 use hubwarden_console::web::now;
-use hubwarden_console::{Filter, FindingQuery, Findings, Order, RawBytes, SqliteStore};
+use hubwarden_console::{Filter, FindingQuery, Findings, Order, RawBytes, SqliteStore, raw_bytes};
 use hubwarden_event::{Finding, Timestamp};
 use hubwarden_proto::v1;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::args::{self, FindingFilter, Format, Global};
 use crate::client::{self, Client};
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one, say};
-use crate::pipeline::{findings_file, journal_dir, raw_bytes};
+use crate::pipeline::{findings_file, journal_dir};
 
 /// `hubwarden finding …`
 pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit, Failure> {
