@@ -1,7 +1,13 @@
 //! Whole-pipeline scenarios and repository checks live in `tests/`; here is what they share.
 
+use std::num::NonZero;
+
+use hubwarden::scan::{ScanSettings, scan};
+use hubwarden_collector::files::Input;
 use hubwarden_console::{FindingQuery, FindingStore, MAX_PAGE};
-use hubwarden_event::Finding;
+use hubwarden_detector::Rulebook;
+use hubwarden_event::{Finding, Timestamp};
+use hubwarden_normalizer::Networks;
 use hubwarden_simulator::Life;
 use serde_json::Value;
 
@@ -60,4 +66,30 @@ pub fn lists_section(life: &Life) -> String {
         .into_iter()
         .map(|(name, values)| format!("{name} = {}\n", Value::from(values)));
     format!("[lists]\n{}", lists.collect::<String>())
+}
+
+/// What `scan` finds in the events of a life, as [`essence`] gives it, under the connection `octo`.
+///
+/// # Panics
+/// When something of it cannot be read.
+pub fn scanned(life: &Life) -> Vec<Value> {
+    let lines: Vec<Vec<u8>> = life.events().map(|event| event.json).collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("events");
+    std::fs::write(&file, lines.join(&b'\n')).expect("room for a file");
+    let mut rulebook = Rulebook::shipped();
+    for (name, values) in life.lists() {
+        rulebook.lists.insert(name, values);
+    }
+    let settings = ScanSettings {
+        rulebook,
+        networks: Networks::default(),
+        connection: "octo".into(),
+        threads: NonZero::new(2).expect("two"),
+        started_at: Timestamp::from_millis(life.plan().end_ms()),
+    };
+    let inputs = [Input::from_argument(file)];
+    let report = scan(&inputs, &settings, |line| panic!("{line:?}"), |_| {}).expect("a scan");
+    assert_eq!(report.unseen(), None);
+    essence(&report.findings)
 }

@@ -5,20 +5,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::num::NonZero;
 use std::time::{Duration, Instant};
 
-use hubwarden::scan::{ScanSettings, scan};
 use hubwarden_bus::{Bus, Journal, Limit, Positions, Source, topic};
-use hubwarden_collector::files::Input;
 use hubwarden_console::SqliteStore;
-use hubwarden_detector::Rulebook;
 use hubwarden_event::{RawBody, Timestamp};
-use hubwarden_normalizer::Networks;
 use hubwarden_proto::{Message, decode_raw, v1};
 use hubwarden_simulator::{Life, Plan, Settings, Simulator, Token};
 use hubwarden_testkit::{Home, Server, until};
-use hubwarden_tests::{all_findings, assert_same, essence, lists_section};
+use hubwarden_tests::{all_findings, assert_same, essence, lists_section, scanned};
 use serde_json::Value;
 
 fn setting(name: &str, usual: u64) -> u64 {
@@ -203,27 +198,4 @@ async fn killed_again_and_again_it_finds_what_an_undisturbed_run_finds() {
 async fn findings(home: &Home) -> Vec<Value> {
     let store = SqliteStore::connect(home.data().join("findings.db")).await.unwrap();
     essence(&all_findings(&store).await)
-}
-
-/// The findings of the same events as a file, under the same connection.
-fn scanned(life: &Life) -> Vec<Value> {
-    let lines: Vec<Vec<u8>> = life.events().map(|event| event.json).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("events");
-    std::fs::write(&file, lines.join(&b'\n')).unwrap();
-    let mut rulebook = Rulebook::shipped();
-    for (name, values) in life.lists() {
-        rulebook.lists.insert(name, values);
-    }
-    let settings = ScanSettings {
-        rulebook,
-        networks: Networks::default(),
-        connection: "octo".into(),
-        threads: NonZero::new(2).unwrap(),
-        started_at: Timestamp::from_millis(life.plan().end_ms()),
-    };
-    let inputs = [Input::from_argument(file)];
-    let report = scan(&inputs, &settings, |line| panic!("{line:?}"), |_| {}).unwrap();
-    assert_eq!(report.unseen(), None);
-    essence(&report.findings)
 }

@@ -268,4 +268,16 @@ pub trait Bus: Clone + Send + Sync + 'static {
     fn stage_positions(
         &self,
     ) -> impl Future<Output = Result<Vec<(String, Positions)>, Error>> + Send;
+
+    /// The stored position of one stage; empty when it has stored none.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    fn stage_position(&self, stage: &str) -> impl Future<Output = Result<Positions, Error>> + Send {
+        async move {
+            let stages = self.stage_positions().await?;
+            let found = stages.into_iter().find(|(name, _)| name == stage);
+            Ok(found.map(|(_, at)| at).unwrap_or_default())
+        }
+    }
 }

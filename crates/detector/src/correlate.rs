@@ -168,11 +168,11 @@ impl<B: Bus> Stage<B> {
         if new.is_empty() {
             return Ok(());
         }
-        let committed = committed(&self.bus).await;
+        let committed = self.bus.stage_position(CORRELATE_STAGE).await;
         for number in new {
             let opened = match &committed {
                 Ok(committed) => self.open(number, committed, reader).await,
-                Err(error) => Err(Error::Committed(chain(error))),
+                Err(error) => Err(Error::Committed(error.to_string())),
             };
             match opened {
                 Ok(()) => {
@@ -190,10 +190,16 @@ impl<B: Bus> Stage<B> {
 
     /// Lets the reader stand where the states of the open partitions stand: it may have gone back,
     /// or have lost and regained one in between.
+    ///
+    /// Beyond a state lies only what is no record: the stage works through all it is given.
     async fn stand_again(&mut self, reader: &mut B::Reader) -> Result<(), Error> {
+        let stands = reader.positions();
         let mut at = Positions::none();
         for (number, owned) in &self.open {
-            at.set(topic::MATCHES, *number, owned.partition.position()?);
+            let position = owned.partition.position()?;
+            if stands.get(topic::MATCHES, *number).is_none_or(|stands| stands < position) {
+                at.set(topic::MATCHES, *number, position);
+            }
         }
         while !at.is_empty() {
             match reader.read_from(&at).await {
@@ -337,13 +343,6 @@ impl<B: Bus> Stage<B> {
         let held = self.held.values().copied();
         held.fold(Instant::now() + again, Instant::min)
     }
-}
-
-/// What the bus knows of where the stage stands.
-async fn committed<B: Bus>(bus: &B) -> Result<Positions, Error> {
-    let stages = bus.stage_positions().await?;
-    let mine = stages.into_iter().find(|(name, _)| name == CORRELATE_STAGE);
-    Ok(mine.map(|(_, at)| at).unwrap_or_default())
 }
 
 /// What to do about a rule that a correlator does not know.

@@ -1,12 +1,14 @@
 //! What a broker, a network and a kill do in the middle of a commit.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use hubwarden_bus::kafka::Settings;
 use hubwarden_bus::topic::{EVENTS, RAW};
 use hubwarden_bus::{
     Batch, Bus, Error, Kafka as Cluster, Limit, Positions, Record, Sink, Source, commit_when_room,
 };
-use hubwarden_testkit::{Fault, api};
+use hubwarden_testkit::{Fault, Kafka, KafkaOptions, api};
 use tokio::sync::Mutex;
 
 use crate::child::Child;
@@ -99,6 +101,50 @@ async fn lost_answers_double_nothing() {
     }
     tokio::time::timeout(PATIENCE, copying).await.unwrap().unwrap();
     check(&bus, 150).await;
+}
+
+/// Each of three brokers fails once, in another way, while records are written one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_costs_time_only() {
+    let three = || Kafka::start_with(KafkaOptions { brokers: 3, secured: false });
+    let mut kafka = tokio::task::spawn_blocking(three).await.unwrap();
+    let of_three = Settings { replication: 3, ..settings(kafka.addresses()) };
+    let bus = Cluster::connect(of_three).await.unwrap();
+    let copying = tokio::spawn({
+        let bus = bus.clone();
+        async move { copy(&bus, 300).await }
+    });
+    let written = Arc::new(tokio::sync::Notify::new());
+    let writing = tokio::spawn({
+        let (bus, written) = (bus.clone(), written.clone());
+        async move {
+            for number in 0..300 {
+                write(&bus, number..number + 1).await;
+                if number % 100 == 30 {
+                    written.notify_one();
+                }
+            }
+        }
+    });
+    let has_written =
+        || async { tokio::time::timeout(PATIENCE, written.notified()).await.unwrap() };
+    has_written().await;
+    tokio::task::block_in_place(|| {
+        kafka.stop(0);
+        kafka.start_again(0);
+    });
+    has_written().await;
+    tokio::task::block_in_place(|| {
+        kafka.kill(1);
+        kafka.start_again(1);
+    });
+    has_written().await;
+    kafka.freeze(2);
+    tokio::time::sleep(Duration::from_secs(3)).await; // the outage itself
+    kafka.thaw(2);
+    tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+    tokio::time::timeout(PATIENCE, copying).await.unwrap().unwrap();
+    check(&bus, 300).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

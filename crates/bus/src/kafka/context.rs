@@ -1,6 +1,7 @@
 //! What clients of the cluster tell: sharing out, figures, trouble.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +29,21 @@ const START: Duration = Duration::from_secs(15);
 const STARTS: usize = 2;
 
 /// The context of clients that write.
-pub(super) struct WriterContext;
+#[derive(Default)]
+pub(super) struct WriterContext {
+    trouble: AtomicBool,
+}
+
+impl WriterContext {
+    /// Whether a connection broke, or an answer was not waited for, since the client began.
+    pub(super) fn had_trouble(&self) -> bool {
+        self.trouble.load(Ordering::Relaxed)
+    }
+}
 
 impl ClientContext for WriterContext {
     fn error(&self, error: KafkaError, reason: &str) {
+        self.trouble.store(true, Ordering::Relaxed);
         tracing::debug!(%error, reason, "the Kafka client that writes has trouble");
     }
 }

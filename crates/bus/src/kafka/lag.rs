@@ -18,7 +18,7 @@ pub struct Lag {
     pub partition: u32,
     /// Its stored position; where it began while it has stored none.
     pub position: u64,
-    /// One past the newest readable record.
+    /// One past the newest record, also where that waits for the end of a transaction.
     pub end: u64,
     /// How long ago the bus took the record that it consumed last; nothing when nothing waits.
     pub behind: Duration,

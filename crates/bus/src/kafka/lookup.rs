@@ -227,18 +227,23 @@ impl Inner {
             .filter_map(|group| Some(self.names.stage(group.name())?.to_owned()))
             .collect();
         stages.sort_unstable();
-        let all: Vec<_> =
-            crate::topic::ALL.into_iter().flat_map(|topic| self.all_of(topic)).collect();
         let mut found = Vec::new();
         for stage in stages {
-            let consumer = client(&self.settings, Some(&self.names.group(&stage)))?;
-            let stored = stored(&consumer, &self.names, &all, PATIENCE);
-            let stored = positions(&stored.map_err(|error| self.why(doing, &error))?);
+            let stored = self.stage_position(&stage)?;
             if !stored.is_empty() {
                 found.push((stage, stored));
             }
         }
         Ok(found)
+    }
+
+    /// Where one stage stands.
+    pub(super) fn stage_position(&self, stage: &str) -> Result<Positions, Error> {
+        let all: Vec<_> =
+            crate::topic::ALL.into_iter().flat_map(|topic| self.all_of(topic)).collect();
+        let consumer = client(&self.settings, Some(&self.names.group(stage)))?;
+        let stored = stored(&consumer, &self.names, &all, PATIENCE);
+        Ok(positions(&stored.map_err(|error| self.why("asking where a stage stands", &error))?))
     }
 
     /// The record at one position.
@@ -367,7 +372,7 @@ impl Inner {
     }
 }
 
-fn positions(of: &Offsets) -> Positions {
+pub(super) fn positions(of: &Offsets) -> Positions {
     let mut positions = Positions::none();
     for (&(topic, partition), &position) in of {
         positions.set(topic, partition, position);

@@ -177,4 +177,9 @@ impl Bus for Kafka {
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {
         self.ask(Inner::stage_positions).await
     }
+
+    async fn stage_position(&self, stage: &str) -> Result<Positions, Error> {
+        let stage = stage.to_owned();
+        self.ask(move |inner| inner.stage_position(&stage)).await
+    }
 }

@@ -10,7 +10,7 @@ use super::Lag;
 use super::context::{is_refusal, offset, unavailable};
 use super::lookup::{self, Offsets, PATIENCE, Which};
 use super::transactions::{Failed, Transactions};
-use super::worker::{Done, Place, Worker};
+use super::worker::{Begun, Done, Place, Worker};
 use crate::{Error, Positions, Record, Topic};
 
 /// How long a partition may need before it can be read from elsewhere.
@@ -35,13 +35,21 @@ impl Worker {
     }
 
     /// Reads on from where the stage says.
-    pub(super) fn read_from(&mut self, positions: &Positions) -> Result<(), Error> {
+    pub(super) fn read_from(&mut self, positions: &Positions) -> Result<Begun, Error> {
         let named = positions.iter().map(|(topic, partition, next)| ((topic, partition), next));
         let mine: Offsets = named.filter(|(at, _)| self.owned.contains_key(at)).collect();
         let places: Vec<_> = mine.keys().copied().collect();
         self.check(&places, &mine)?;
         self.seek(&mine)?;
-        Ok(())
+        if let Some(owing) = &mut self.owing {
+            owing.retain(|at, _| !mine.contains_key(at));
+        }
+        Ok(self.begun(&mine))
+    }
+
+    /// What the reader is told when reading begins elsewhere.
+    fn begun(&self, at: &Offsets) -> Begun {
+        Begun { turn: self.turn, at: lookup::positions(at) }
     }
 
     /// Refuses positions that are not, or no longer, on the bus.
@@ -135,7 +143,7 @@ impl Worker {
             })?;
             if self.transactions.is_none() {
                 let name = self.inner.names.group(&self.stage);
-                self.transactions = Some(Transactions::new(&self.inner.settings, name)?);
+                self.transactions = Some(Transactions::new(&self.inner.settings, &name)?);
             }
             let Some(transactions) = &mut self.transactions else {
                 unreachable!("it was made just now")
@@ -158,18 +166,28 @@ impl Worker {
     }
 
     /// Goes back to the stored positions; a stage that keeps its own decides for itself.
-    fn rewind(&mut self) -> Option<(u64, Positions)> {
+    fn rewind(&mut self) -> Option<Begun> {
         if self.keeps {
             return None;
         }
         let stored = self.owned.iter().filter_map(|(at, place)| Some((*at, place.stored?)));
         let stored: Offsets = stored.collect();
-        if let Err(error) = self.seek(&stored) {
-            // Reading on from here would pass records over.
-            self.failure = Some(error);
-        }
         self.forget(|_| true);
-        Some((self.turn, self.positions()))
+        self.turn += 1;
+        let begun = self.begun(&stored);
+        self.owing = Some(stored);
+        Some(begun)
+    }
+
+    /// Goes back where it owes that: reading on from where it stands would pass records over.
+    pub(super) fn go_back(&mut self) -> Result<(), Error> {
+        if let Some(owing) = self.owing.take()
+            && let Err(error) = self.seek(&owing)
+        {
+            self.owing = Some(owing);
+            return Err(error);
+        }
+        Ok(())
     }
 
     /// Moves behind marks of transactions, where nothing else is left to read.
@@ -214,7 +232,8 @@ impl Worker {
         let now = crate::memory::now_ms();
         let lag = self.owned.iter().filter_map(|(&(topic, number), place)| {
             let found = partition(figures, self.inner.names.of(topic), number)?;
-            let end = u64::try_from(found.ls_offset).ok()?;
+            // Not the end of what is readable: what waits for a transaction is not consumed either.
+            let end = u64::try_from(found.hi_offset).ok()?;
             let position = place.stored.or(place.next)?;
             let waited = place.appended_at_ms.filter(|_| end > position).map(|at| now - at);
             let behind = Duration::from_millis(u64::try_from(waited.unwrap_or(0)).unwrap_or(0));

@@ -23,7 +23,7 @@ const QUEUE_WAIT: Duration = Duration::from_millis(2);
 /// Writes in transactions under a name of its own, from one thread.
 pub(super) struct Transactions {
     settings: Settings,
-    /// What its names begin with.
+    /// The transactional id, also of a client that takes the place of another.
     name: String,
     producer: ThreadedProducer<WriterContext>,
     state: State,
@@ -37,7 +37,8 @@ enum State {
     Ready,
     /// A transaction is still to be taken back.
     Open,
-    /// The cluster took the last transaction back and no longer knows this client.
+    /// Another client has to take its place: the cluster no longer knows this one, or may still
+    /// hold a request of it that was sent twice.
     Outlived,
     /// The outcome of a commit cannot be known.
     Dead(String),
@@ -55,8 +56,9 @@ pub(super) enum Failed {
 }
 
 impl Transactions {
-    /// A client whose names begin so; nobody else ever has the same.
-    pub(super) fn new(settings: &Settings, name: String) -> Result<Transactions, Error> {
+    /// A client whose name begins so; nobody else ever has the same.
+    pub(super) fn new(settings: &Settings, name: &str) -> Result<Transactions, Error> {
+        let name = unique(name)?;
         let producer = producer(settings, &name)?;
         Ok(Transactions { settings: settings.clone(), name, producer, state: State::New, tries: 0 })
     }
@@ -87,31 +89,32 @@ impl Transactions {
 
     /// Makes the cluster know it, or ends what is left of the last transaction.
     fn get_ready(&mut self) -> Result<(), Failed> {
-        if let State::Outlived = self.state {
-            let new = producer(&self.settings, &self.name);
-            self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
-            self.state = State::New;
-            self.tries = 0;
-        }
-        let done = match &self.state {
-            State::Ready => return Ok(()),
-            State::Dead(reason) => return Err(Failed::Fatal(reason.clone())),
-            State::New | State::Outlived => self.producer.init_transactions(TURN),
-            State::Open => self.producer.abort_transaction(TURN),
-        };
-        match done {
-            Ok(()) => self.state = State::Ready,
-            Err(error) => {
-                self.tries += 1;
-                // Nothing is open that could still be committed, so a new client may go on.
-                if !is_retriable(&error) || self.is_fatal(&error) || self.tries > TRIES {
-                    self.state = State::Outlived;
+        loop {
+            let done = match &self.state {
+                State::Ready => return Ok(()),
+                State::Dead(reason) => return Err(Failed::Fatal(reason.clone())),
+                State::Outlived => {
+                    let new = producer(&self.settings, &self.name);
+                    self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
+                    self.state = State::New;
+                    self.tries = 0;
+                    continue;
                 }
-                return Err(Failed::NotBegun(said(&error)));
+                State::New => self.producer.init_transactions(TURN).map(|()| State::Ready),
+                State::Open => self.producer.abort_transaction(TURN).map(|()| self.after_the_end()),
+            };
+            match done {
+                Ok(state) => self.state = state,
+                Err(error) => {
+                    self.tries += 1;
+                    // What is open can no longer be committed, so a new client may go on.
+                    if !is_retriable(&error) || self.is_fatal(&error) || self.tries > TRIES {
+                        self.state = State::Outlived;
+                    }
+                    return Err(Failed::NotBegun(said(&error)));
+                }
             }
         }
-        self.tries = 0;
-        Ok(())
     }
 
     fn send(&self, names: &Names, record: &Record) -> Result<(), KafkaError> {
@@ -166,7 +169,7 @@ impl Transactions {
         loop {
             match self.producer.commit_transaction(TURN) {
                 Ok(()) => {
-                    self.state = State::Ready;
+                    self.state = self.after_the_end();
                     return Ok(());
                 }
                 Err(error) if is_retriable(&error) => {
@@ -188,12 +191,25 @@ impl Transactions {
     /// past; since nobody else has its name, a new one may go on.
     fn take_back(&mut self, cause: &KafkaError) -> Failed {
         self.state = match self.producer.abort_transaction(TURN) {
-            Ok(()) => State::Ready,
+            Ok(()) => self.after_the_end(),
             // The rest is done before the next one begins.
             Err(error) if is_retriable(&error) => State::Open,
             Err(_) => State::Outlived,
         };
         Failed::TakenBack(said(cause))
+    }
+
+    /// What follows a transaction that has ended.
+    ///
+    /// When a connection broke meanwhile, the client may have asked twice for the end, and a broker
+    /// that was stuck may carry the first request out during the next transaction and end that
+    /// (KIP-890, which this client lacks: confluentinc/librdkafka issue 5423). A new client under
+    /// the same name gets a new epoch, with which the cluster refuses whatever is still on its way.
+    fn after_the_end(&self) -> State {
+        match self.producer.client().context().had_trouble() {
+            true => State::Outlived,
+            false => State::Ready,
+        }
     }
 
     fn is_fatal(&self, error: &KafkaError) -> bool {
@@ -202,14 +218,18 @@ impl Transactions {
     }
 }
 
-fn producer(settings: &Settings, name: &str) -> Result<ThreadedProducer<WriterContext>, Error> {
-    let refused = |reason: String| Error::Settings { reason };
+fn unique(name: &str) -> Result<String, Error> {
     let mut random = [0_u8; 12];
-    getrandom::fill(&mut random).map_err(|error| refused(format!("no random numbers: {error}")))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| Error::Settings { reason: format!("no random numbers: {error}") })?;
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let config = settings.writing(&format!("{name}.{random}"));
-    ThreadedProducer::from_config_and_context(&config, WriterContext)
-        .map_err(|error| refused(format!("the Kafka client says: {error}")))
+    Ok(format!("{name}.{random}"))
+}
+
+fn producer(settings: &Settings, name: &str) -> Result<ThreadedProducer<WriterContext>, Error> {
+    let config = settings.writing(name);
+    ThreadedProducer::from_config_and_context(&config, WriterContext::default())
+        .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })
 }
 
 /// Whether the same call may be made again.

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::Inner;
 use super::context::{ReaderContext, unavailable};
-use super::lookup;
+use super::lookup::{self, Offsets};
 use super::reader::KafkaReader;
 use super::transactions::Transactions;
 use crate::{Delivered, Error, Limit, Positions, Record, Topic};
@@ -30,14 +30,21 @@ const LINGER: Duration = Duration::from_millis(5);
 pub(super) enum Order {
     Next(Limit),
     Commit { outputs: Vec<Record>, consumed: Positions, done: oneshot::Sender<Done> },
-    ReadFrom(Positions, oneshot::Sender<Result<(u64, Positions), Error>>),
+    ReadFrom(Positions, oneshot::Sender<Result<Begun, Error>>),
     Ends(oneshot::Sender<Result<Positions, Error>>),
+}
+
+/// Reading begins elsewhere on some partitions.
+pub(super) struct Begun {
+    /// Answers of before this turn hold nothing of them that counts.
+    pub(super) turn: u64,
+    pub(super) at: Positions,
 }
 
 /// The end of a commit; with where the reader stands when it had to go back.
 pub(super) struct Done {
     pub(super) result: Result<(), Error>,
-    pub(super) rewound: Option<(u64, Positions)>,
+    pub(super) rewound: Option<Begun>,
 }
 
 /// What a batch brings; no records when what is owned has changed.
@@ -87,6 +94,7 @@ pub(super) fn open(
         transactions: None,
         turn: 0,
         owned: BTreeMap::new(),
+        owing: None,
         seen: BTreeSet::new(),
         pending: VecDeque::new(),
         pending_bytes: 0,
@@ -97,16 +105,7 @@ pub(super) fn open(
     let thread = std::thread::Builder::new().name(format!("kafka-{stage}"));
     let started = thread.spawn(move || worker.run(&inbox));
     started.map_err(|error| Error::Settings { reason: format!("no thread to read: {error}") })?;
-    Ok(KafkaReader {
-        inner: inner.clone(),
-        orders,
-        answers: outbox,
-        asked: false,
-        turn: 0,
-        owned: Vec::new(),
-        next: Positions::none(),
-        ahead: VecDeque::new(),
-    })
+    Ok(KafkaReader::new(inner.clone(), orders, outbox))
 }
 
 pub(super) struct Worker {
@@ -123,6 +122,8 @@ pub(super) struct Worker {
     /// Counts the times that reading began elsewhere.
     pub(super) turn: u64,
     pub(super) owned: BTreeMap<(Topic, u32), Place>,
+    /// Where it has to go back to before it reads on.
+    pub(super) owing: Option<Offsets>,
     /// Every partition that it ever owned.
     seen: BTreeSet<(Topic, u32)>,
     /// Read, but not handed over.
@@ -169,8 +170,7 @@ impl Worker {
                     let _ = done.send(ended);
                 }
                 Ok(Order::ReadFrom(positions, done)) => {
-                    let ended = self.read_from(&positions);
-                    let _ = done.send(ended.map(|()| (self.turn, self.positions())));
+                    let _ = done.send(self.read_from(&positions));
                 }
                 Ok(Order::Ends(done)) => {
                     let _ = done.send(self.ends());
@@ -195,6 +195,9 @@ impl Worker {
     ///
     /// No records: what is owned has changed, or where the reader stands.
     fn gather(&mut self, limit: Limit) -> Option<Result<Vec<Delivered>, Error>> {
+        if let Err(error) = self.go_back() {
+            return Some(Err(error));
+        }
         let mut until: Option<Instant> = None;
         while self.pending.len() < limit.records && self.pending_bytes < limit.bytes {
             if until.is_none() && !self.pending.is_empty() {
@@ -296,6 +299,9 @@ impl Worker {
         self.inner.counts.rebalance();
         self.forget(|at| news.lost.contains(at) || news.gained.contains_key(at));
         self.owned.retain(|at, _| !news.lost.contains(at));
+        if let Some(owing) = &mut self.owing {
+            owing.retain(|at, _| !news.lost.contains(at) && !news.gained.contains_key(at));
+        }
         for (at, start) in news.gained {
             let fresh = self.seen.insert(at);
             self.owned.insert(at, Place { next: start, stored: start, fresh, ..Place::default() });

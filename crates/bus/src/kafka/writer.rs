@@ -65,7 +65,7 @@ struct Waiting {
 impl Entrance {
     /// Starts the thread; it ends when the entrance is dropped.
     pub(super) fn open(inner: &Inner) -> Result<Entrance, Error> {
-        let transactions = Transactions::new(&inner.settings, inner.names.group("writer"))?;
+        let transactions = Transactions::new(&inner.settings, &inner.names.group("writer"))?;
         let (orders, inbox) = channel();
         let (names, counts) = (inner.names.clone(), inner.counts.clone());
         let run = move || run(transactions, &names, &counts, &inbox);

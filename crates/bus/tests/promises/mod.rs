@@ -51,6 +51,7 @@ macro_rules! all_promises {
             puts_records_where_they_say,
             resumes_every_partition_by_itself,
             delivers_to_a_keeping_reader_what_it_named,
+            leaves_what_is_not_named_as_it_is,
         );
     };
 }

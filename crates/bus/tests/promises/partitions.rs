@@ -101,3 +101,38 @@ pub async fn delivers_to_a_keeping_reader_what_it_named(mut subject: impl Subjec
     }
     assert_eq!(seen, ["a", "b", "c"]);
 }
+
+pub async fn leaves_what_is_not_named_as_it_is(mut subject: impl Subject) {
+    const EACH: usize = 20;
+    let bus = subject.open().await;
+    let partitions = bus.partitions(RAW);
+    let everywhere = || (0..EACH as u32 * partitions).map(|number| (number, number % partitions));
+    let outputs = everywhere().map(|(number, partition)| record(RAW, number).at(partition));
+    bus.writer("w").commit(outputs.collect(), &Positions::none()).await.unwrap();
+    let mut reader = bus.keeping_reader("keeper", &[RAW]).unwrap();
+    while reader.assignment().len() < partitions as usize {
+        any(&mut reader, Limit::default()).await.unwrap();
+    }
+    let mut seen: Vec<Delivered> = Vec::new();
+    for partition in 0..partitions {
+        reader.read_from(&Positions::of(RAW, partition, 0)).await.unwrap();
+        // What is on its way when reading begins on the next partition is not lost by that.
+        {
+            let batch = std::pin::pin!(reader.next_batch(Limit::records(3)));
+            if let Ok(batch) = tokio::time::timeout(Duration::ZERO, batch).await {
+                seen.extend(batch.unwrap().records);
+            }
+        }
+        bus.ends().await.unwrap();
+    }
+    while seen.len() < EACH * partitions as usize {
+        seen.extend(next(&mut reader, Limit::records(3)).await.unwrap().records);
+    }
+    for partition in 0..partitions {
+        let of = seen.iter().filter(|record| record.partition == partition);
+        let read: Vec<&[u8]> = of.map(|record| &record.body[..]).collect();
+        let expected = everywhere().filter(|(_, at)| *at == partition);
+        let expected: Vec<String> = expected.map(|(number, _)| number.to_string()).collect();
+        assert_eq!(read, expected.iter().map(String::as_bytes).collect::<Vec<_>>());
+    }
+}
