@@ -4,10 +4,12 @@ mod broker;
 mod certificates;
 mod proxy;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use broker::Broker;
@@ -20,6 +22,9 @@ use crate::waiting::until;
 
 /// How long a broker may take to start or to stop; generous, for busy machines.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Where the ports of brokers lie.
+const PORTS: Range<u16> = 20_000..32_000;
 
 /// The user of the secured listeners.
 pub const USER: &str = "hubwarden";
@@ -167,12 +172,21 @@ impl Kafka {
 }
 
 impl Ports {
-    /// Free ones; all are held until all are known, so that they differ.
+    /// Free ones, below those that the system gives to connections: a broker takes them only when
+    /// it starts, and again when it starts once more.
     fn free() -> Self {
-        let held: [std::net::TcpListener; 7] =
-            std::array::from_fn(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = held.map(|listener| listener.local_addr().unwrap().port());
-        let [plain, behind, internal, controller, sasl, sasl_tls, tls] = ports;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let first = std::process::id().wrapping_mul(101);
+        let free = || {
+            let steps = (0..u32::from(PORTS.end - PORTS.start)).map(|_| {
+                let step = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+                PORTS.start + (step % u32::from(PORTS.end - PORTS.start)) as u16
+            });
+            let mut found = steps.filter(|port| TcpListener::bind(local(*port)).is_ok());
+            found.next().expect("a free port")
+        };
+        let [plain, behind, internal, controller, sasl, sasl_tls, tls] =
+            std::array::from_fn(|_| free());
         Self { plain, behind, internal, controller, sasl, sasl_tls, tls }
     }
 }
