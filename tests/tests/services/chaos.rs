@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hubwarden_bus::kafka::Settings;
-use hubwarden_bus::{Bus, Kafka as OnKafka, Limit, Source, topic};
-use hubwarden_event::EventBody;
 use hubwarden_testkit::{Kafka, KafkaOptions, Postgres};
 use hubwarden_tests::{assert_same, scanned};
 
 use crate::cluster::{ALL, Cluster};
+use crate::events::{events_of, every_event_once};
 use crate::{ALONE, life};
 
 /// Given after the last fault.
@@ -102,7 +100,7 @@ async fn whatever_dies_sleeps_or_loses_its_disk_the_findings_stay_the_same() {
         cluster.keep();
     }
     assert_same("four services under faults and one process", &found, &expected);
-    every_event_once(&kafka).await;
+    every_event_once(&events_of(&kafka).await);
     eprintln!(
         "{} findings of {events} events are equal after {faults} faults {kinds:?} in {:.0} s, {} services \
          ended by themselves and were started again, equal {:.0} s after the last fault",
@@ -178,28 +176,4 @@ fn thaw_named(cluster: &Cluster, frozen: &mut Vec<(&'static str, Instant)>, faul
         }
         *name != of
     });
-}
-
-/// No event of a run stands twice in `events`.
-async fn every_event_once(kafka: &Kafka) {
-    let settings = Settings { brokers: kafka.addresses(), ..Settings::default() };
-    let bus = OnKafka::connect(settings).await.unwrap();
-    let ends = bus.ends().await.unwrap();
-    let mut reader = bus.reader("counted-by-the-test", &[topic::EVENTS]).unwrap();
-    let mut times: BTreeMap<String, u32> = BTreeMap::new();
-    let reached = |at: &hubwarden_bus::Positions| {
-        let mut ends = ends.iter().filter(|(of, _, _)| *of == topic::EVENTS);
-        ends.all(|(of, partition, end)| at.get(of, partition) >= Some(end))
-    };
-    while !reached(&reader.positions()) {
-        let batch = reader.next_batch(Limit::default());
-        let batch = tokio::time::timeout(PATIENCE, batch).await.unwrap().unwrap();
-        for record in batch.records {
-            if let EventBody::Event(event) = hubwarden_proto::decode_event(record.body).unwrap() {
-                *times.entry(format!("{} {:?}", event.id, event.run)).or_default() += 1;
-            }
-        }
-    }
-    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "{} of {} stand twice: {:?}", twice.len(), times.len(), twice[0]);
 }

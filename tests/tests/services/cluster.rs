@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hubwarden_console::PostgresStore;
+use hubwarden_simulator::Fault::Slow;
 use hubwarden_simulator::{Life, Settings, Simulator, Token};
 use hubwarden_testkit::{Kafka, Postgres, service_bin};
 use hubwarden_tests::{all_findings, essence, lists_section};
@@ -99,6 +100,11 @@ impl Cluster {
 
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Lets GitHub answer each request so much later, so that reading takes its time.
+    pub(crate) fn slow_down(&self, by: Duration) {
+        self.simulator.fault_always(Some(Slow(by)));
     }
 
     /// Starts every service.
@@ -204,6 +210,15 @@ impl Cluster {
     pub(crate) fn keep(&mut self) {
         self.folder.disable_cleanup(true);
         eprintln!("logs and state are kept in {}", self.path().display());
+    }
+
+    /// Lets time pass, while services that end are started again.
+    pub(crate) async fn wait(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.supervise();
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(crate) async fn findings(&self) -> Vec<Value> {

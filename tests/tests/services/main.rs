@@ -3,6 +3,8 @@
 
 mod chaos;
 mod cluster;
+mod events;
+mod operations;
 
 use std::time::{Duration, Instant};
 

@@ -17,8 +17,8 @@ use crate::{Error, Record};
 const TURN: Duration = Duration::from_secs(5);
 /// How often a client may fail to get ready before another takes its place.
 const TRIES: u32 = 5;
-/// Between two looks at a full queue.
-const QUEUE_WAIT: Duration = Duration::from_millis(2);
+/// Between two looks at the queue of the client.
+const QUEUE_WAIT: Duration = Duration::from_millis(1);
 
 /// Writes in transactions under a name of its own, from one thread.
 pub(super) struct Transactions {
@@ -167,6 +167,7 @@ impl Transactions {
     /// refused for good here ends: what it asked for may have been done or not.
     fn finish(&mut self) -> Result<(), Failed> {
         loop {
+            self.wait_for_delivery();
             match self.producer.commit_transaction(TURN) {
                 Ok(()) => {
                     self.state = self.after_the_end();
@@ -181,6 +182,17 @@ impl Transactions {
                 }
                 Err(error) => return Err(self.take_back(&error)),
             }
+        }
+    }
+
+    /// Waits until nothing is on its way.
+    ///
+    /// The binding does that too before it commits, but looks at it every 100 ms only: each commit
+    /// would take as long.
+    fn wait_for_delivery(&self) {
+        let deadline = Instant::now() + DELIVERY;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            std::thread::sleep(QUEUE_WAIT);
         }
     }
 
