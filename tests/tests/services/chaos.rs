@@ -10,7 +10,7 @@ use hubwarden_testkit::{Kafka, KafkaOptions, Postgres};
 use hubwarden_tests::{assert_same, scanned};
 
 use crate::cluster::{ALL, Cluster};
-use crate::events::{events_of, every_event_once};
+use crate::events::{events_of, every_raw_record_once};
 use crate::{ALONE, life};
 
 /// Given after the last fault.
@@ -100,7 +100,7 @@ async fn whatever_dies_sleeps_or_loses_its_disk_the_findings_stay_the_same() {
         cluster.keep();
     }
     assert_same("four services under faults and one process", &found, &expected);
-    every_event_once(&events_of(&kafka).await);
+    every_raw_record_once(&events_of(&kafka).await);
     eprintln!(
         "{} findings of {events} events are equal after {faults} faults {kinds:?} in {:.0} s, {} services \
          ended by themselves and were started again, equal {:.0} s after the last fault",

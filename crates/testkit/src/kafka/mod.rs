@@ -139,12 +139,6 @@ impl Kafka {
         self.wait();
     }
 
-    /// Starts all brokers again, after all were stopped: each needs another to be up.
-    pub fn start_all_again(&mut self) {
-        self.brokers.iter_mut().for_each(Broker::spawn);
-        self.wait();
-    }
-
     /// Stops a broker's clock: it keeps its connections and says nothing.
     pub fn freeze(&self, broker: usize) {
         self.brokers[broker].signal("STOP");
