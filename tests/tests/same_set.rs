@@ -112,7 +112,7 @@ async fn imported(data: &Path, inputs: &[Input], scan: &ScanSettings) -> Vec<Fin
     let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await.unwrap();
     for _ in 0..2 {
         let run = Import::new(scan.connection.clone(), inputs, scan.started_at);
-        let mut to = ToBus::new(pipeline.journal.writer("import"), 1);
+        let mut to = ToBus::new(pipeline.bus.writer("import"), 1);
         import(inputs.to_vec(), &run, &mut to, |_| {}, &stop).await.unwrap();
         pipeline.drained().await;
     }

@@ -15,6 +15,7 @@ mod findings;
 pub mod link;
 mod metrics;
 mod patience;
+mod stages;
 mod status;
 mod store;
 pub mod web;
@@ -24,6 +25,7 @@ pub use api::FindingApi;
 pub use error::Error;
 pub use filter::{Filter, parse_when};
 pub use findings::{Findings, RawBytes, TimelineEntry, raw_bytes};
+pub use stages::{LINE, watch_stages};
 pub use status::{
     Backfill, BlindRule, Health, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
 };

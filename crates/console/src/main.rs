@@ -4,38 +4,26 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use clap::Parser;
-use hubwarden_bus::{Bus, BusConfig, Kafka, Topic, topic};
+use hubwarden_bus::{Bus, BusConfig, Kafka, topic};
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{
     Access, FindingApi, Findings, StageStatus, Status, StoreConfig, consume, raw_bytes,
+    watch_stages,
 };
 use hubwarden_proto::CONTRACT;
 use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
 use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
-    GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TaskResult,
-    TelemetryConfig, TokensConfig, Validate, grpc_limits,
+    GrpcConfig, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TelemetryConfig,
+    TokensConfig, Validate, grpc_limits,
 };
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 const NAME: &str = "hubwarden-console";
-
-/// How often the page's figures about the stages are read from the cluster.
-const STAGES_EVERY: Duration = Duration::from_secs(5);
-
-/// Every stage by the name of its group, with the topic that it consumes.
-const LINE: [(&str, Topic); 4] = [
-    ("normalizer", topic::RAW),
-    ("match", topic::EVENTS),
-    ("correlate", topic::MATCHES),
-    (consume::STAGE, topic::FINDINGS),
-];
 
 /// Keeps findings, shows them, answers for them
 #[derive(Debug, Parser)]
@@ -144,11 +132,14 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     process.tasks.spawn(async move { Ok(consume::run(reader, &*kept, token).await?) });
 
     let findings = Findings::new(store, raw_bytes(kafka.clone()));
-    let status: Arc<Mutex<Status>> = Arc::default();
-    process.tasks.spawn(look_at_stages(kafka, status.clone(), stop.clone()));
+    let stages: Arc<Mutex<Vec<StageStatus>>> = Arc::default();
+    process.tasks.spawn(watch_stages(kafka, stages.clone(), stop.clone()));
     let state = ConsoleState {
         findings: findings.clone(),
-        status: Arc::new(move || status.lock().map(|status| status.clone()).unwrap_or_default()),
+        status: Arc::new(move || {
+            let stages = stages.lock().map(|stages| stages.clone()).unwrap_or_default();
+            Status { stages, ..Status::default() }
+        }),
         access: Arc::new(access),
         public_hosts: web.hosts.into(),
         clock: web::now,
@@ -167,42 +158,4 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let server = server.with_service(grpc_limits!(server service, most));
     process.serve(server);
     Ok(process)
-}
-
-/// Keeps the figures about the stages fresh until stopped.
-async fn look_at_stages(
-    kafka: Kafka,
-    status: Arc<Mutex<Status>>,
-    stop: CancellationToken,
-) -> TaskResult {
-    let mut ticks = tokio::time::interval(STAGES_EVERY);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = ticks.tick() => {}
-        }
-        match stages(&kafka).await {
-            Ok(stages) => {
-                if let Ok(mut status) = status.lock() {
-                    status.stages = stages;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the figures about the stages are old"),
-        }
-    }
-}
-
-async fn stages(kafka: &Kafka) -> Result<Vec<StageStatus>, hubwarden_bus::Error> {
-    // In this order: what a stage wrote before its position is within the ends that are read after it.
-    let positions = kafka.stage_positions().await?;
-    let ends = kafka.ends().await?;
-    let lag = |(name, topic): (&str, Topic)| {
-        let at = positions.iter().find(|(stage, _)| stage == name).map(|(_, at)| at);
-        let partitions = ends.iter().filter(|(of, ..)| *of == topic);
-        let behind = partitions.map(|(_, partition, end)| {
-            end.saturating_sub(at.and_then(|at| at.get(topic, partition)).unwrap_or(0))
-        });
-        StageStatus { name: name.into(), lag: behind.sum() }
-    };
-    Ok(LINE.map(lag).into())
 }

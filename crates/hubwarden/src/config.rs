@@ -1,9 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use hubwarden_bus::BusConfig;
+use hubwarden_bus::kafka::Settings as Kafka;
+use hubwarden_detector::snapshot::S3;
 use hubwarden_detector::{ListSource, RulesConfig};
 use hubwarden_service::config::{self, Loaded};
-use hubwarden_service::{Invalid, LogConfig, Validate};
+use hubwarden_service::{Invalid, LogConfig, SecretRef, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -12,13 +16,17 @@ use crate::Failure;
 pub(crate) const DEFAULT_FILE: &str = "hubwarden.toml";
 
 /// The whole configuration of the one program.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `[server]`
     pub server: ServerConfig,
     /// `[storage]`
     pub storage: StorageConfig,
+    /// `[bus]`: what the stages meet on.
+    pub bus: BusSection,
+    /// `[state]`: where copies of the state go, over Kafka.
+    pub state: StateConfig,
     /// `[[github]]`, one a connection.
     pub github: Vec<hubwarden_collector::audit::Connection>,
     /// `[networks]`: your own networks as label and CIDR lists.
@@ -53,7 +61,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageConfig {
-    /// Where journal, state and findings are kept.
+    /// Where the journal, if that is the bus, state and findings are kept.
     pub data_dir: PathBuf,
     /// How long raw records and events are kept once consumed, in days.
     pub keep_days: u32,
@@ -66,6 +74,83 @@ pub struct StorageConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { data_dir: "data".into(), keep_days: 7, budget_gib: 20, free_floor_mib: 256 }
+    }
+}
+
+/// Section `[bus]`; with Kafka, its words are those of the services.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BusSection {
+    /// What the stages meet on.
+    pub kind: BusKind,
+    /// The name of this process in the groups of the cluster; empty: `serve`.
+    pub member: String,
+    /// The cluster.
+    pub kafka: Kafka<SecretRef>,
+}
+
+impl BusSection {
+    /// The section as the services have it.
+    pub(crate) fn services(&self) -> BusConfig<SecretRef> {
+        BusConfig { member: self.member.clone(), kafka: self.kafka.clone() }
+    }
+
+    fn validate(&self) -> Result<(), Invalid> {
+        match self.kind {
+            BusKind::Kafka => {
+                self.kafka.check().map_err(|error| Invalid::new("bus.kafka", error.to_string()))
+            }
+            BusKind::Journal if !self.kafka.brokers.is_empty() => {
+                let reason = "is \"journal\", but bus.kafka.brokers names brokers; set kind = \"kafka\", \
+                              or take the brokers out";
+                Err(Invalid::new("bus.kind", reason))
+            }
+            BusKind::Journal => Ok(()),
+        }
+    }
+}
+
+/// What the stages of the one program meet on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BusKind {
+    /// A journal in the data folder.
+    #[default]
+    Journal,
+    /// A Kafka cluster.
+    Kafka,
+}
+
+impl std::fmt::Display for BusKind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Self::Journal => "journal",
+            Self::Kafka => "kafka",
+        })
+    }
+}
+
+/// Section `[state]`: copies of what is under way in the correlators, over Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    /// Where snapshots go: `file:///folder` or `s3://bucket/prefix`; empty: `snapshots` in the data
+    /// folder.
+    pub snapshots: String,
+    /// How often.
+    #[serde(with = "hubwarden_service::duration")]
+    pub snapshot_every: Duration,
+    /// How the bucket is reached.
+    pub s3: S3,
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            snapshots: String::new(),
+            snapshot_every: Duration::from_secs(15 * 60),
+            s3: S3::default(),
+        }
     }
 }
 
@@ -110,6 +195,10 @@ impl Validate for Config {
                 return Err(Invalid::new(key, "must be at least 1"));
             }
         }
+        self.bus.validate()?;
+        if self.state.snapshot_every < Duration::from_secs(10) {
+            return Err(Invalid::new("state.snapshot_every", "must be at least 10s"));
+        }
         hubwarden_collector::audit::validate_all(&self.github)?;
         hubwarden_normalizer::Networks::parse(networks(&self.networks))
             .map_err(|error| Invalid::new("networks", error.to_string()))?;
@@ -130,6 +219,10 @@ impl Config {
     /// Makes every relative path start at the folder of the configuration file.
     fn resolve_paths(&mut self, folder: &Path) {
         self.storage.data_dir = folder.join(&self.storage.data_dir);
+        let bus = self.bus.services().relative_to(folder, |password| password.relative_to(folder));
+        self.bus.kafka = bus.kafka;
+        self.state.s3.secret_key =
+            self.state.s3.secret_key.take().map(|key| key.relative_to(folder));
         for path in &mut self.rules.dirs {
             *path = folder.join(&*path);
         }
@@ -175,5 +268,34 @@ mod tests {
         assert!(check("b").is_ok());
         let invalid = check("a").unwrap_err();
         assert_eq!(invalid.key, "github[1].id");
+    }
+
+    #[test]
+    fn the_bus_is_named_where_it_cannot_work() {
+        let check = |text: &str| {
+            let config: Config = toml::from_str(text).unwrap();
+            config.validate().map_err(|invalid| invalid.to_string())
+        };
+        assert!(check("[bus]\nkind = 'kafka'\n[bus.kafka]\nbrokers = ['k:9092']").is_ok());
+        for (text, named) in [
+            ("[bus]\nkind = 'kafka'", "bus.kafka.brokers names no broker"),
+            ("[bus]\nkind = 'kafka'\n[bus.kafka]\nbrokers = ['k']", "`k` is not host:port"),
+            ("[bus.kafka]\nbrokers = ['k:9092']", "set kind = \"kafka\""),
+            ("[state]\nsnapshot_every = '1s'", "state.snapshot_every"),
+        ] {
+            let said = check(text).unwrap_err();
+            assert!(said.contains(named), "{said}");
+        }
+    }
+
+    #[test]
+    fn files_of_the_bus_start_at_the_folder_of_the_configuration() {
+        let text = "[bus]\nkind = 'kafka'\n[bus.kafka]\nbrokers = ['k:9092']\ntls = { ca = 'ca.crt' }\n\
+                    sasl = { mechanism = 'plain', user = 'u', password = { file = 'password' } }";
+        let mut config: Config = toml::from_str(text).unwrap();
+        config.resolve_paths(Path::new("/etc/hw"));
+        assert_eq!(config.bus.kafka.tls.unwrap().ca, Some("/etc/hw/ca.crt".into()));
+        let password = config.bus.kafka.sasl.unwrap().password;
+        assert_eq!(password, SecretRef::File("/etc/hw/password".into()));
     }
 }

@@ -1,7 +1,7 @@
 //! The command line, and all stages in one process.
 //!
-//! [`run`] is the whole program; [`Pipeline`] is the embedded form of the line from raw records to
-//! findings, [`scan`] the same judgement without anything kept.
+//! [`run`] is the whole program; [`Pipeline`] is the line from raw records to findings in one process,
+//! over the journal of a folder or over Kafka; [`scan`] the same judgement without anything kept.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 // they panic when nobody reads; `output` does not
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -12,6 +12,7 @@ mod client;
 mod commands;
 mod config;
 mod failure;
+mod on_kafka;
 mod output;
 mod pipeline;
 mod rule_check;

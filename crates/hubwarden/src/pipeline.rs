@@ -3,23 +3,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hubwarden_bus::{Bus, Journal, Options, Topic, topic};
-use hubwarden_console::{Findings, SqliteStore, raw_bytes};
-use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, Rulebook};
+use hubwarden_bus::{Bus, Journal, Options, topic};
+use hubwarden_console::{Findings, LINE, SqliteStore, raw_bytes};
+use hubwarden_detector::{Correlating, Readiness, Rulebook};
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, Failure};
-
-/// Each stage with the topic that it consumes, in the order of the line.
-const LINE: [(&str, Topic); 4] = [
-    (hubwarden_normalizer::STAGE, topic::RAW),
-    (MATCH_STAGE, topic::EVENTS),
-    (CORRELATE_STAGE, topic::MATCHES),
-    (hubwarden_console::consume::STAGE, topic::FINDINGS),
-];
+use crate::config::BusKind;
+use crate::{Config, Failure, on_kafka};
 
 /// How often [`Pipeline::drained`] looks.
 const LOOK: Duration = Duration::from_millis(20);
@@ -73,21 +66,21 @@ pub struct Passed {
     pub findings: u64,
 }
 
-/// All stages between raw records and the findings store, over a journal in one folder.
+/// All stages between raw records and the findings store, over one bus; findings are in one folder.
 ///
-/// Data moves only over the journal; a process that dies anywhere resumes where each stage last
+/// Data moves only over the bus; a process that dies anywhere resumes where each stage last
 /// committed.
 #[derive(Clone)]
-pub struct Pipeline {
+pub struct Pipeline<B = Journal> {
     /// The bus.
-    pub journal: Journal,
+    pub bus: B,
     /// The questions about what was found.
     pub findings: Findings,
     passed: Arc<Mutex<Passed>>,
 }
 
 impl Pipeline {
-    /// Opens the folder, publishes the rules and starts the stages as tasks.
+    /// Opens the journal of the folder, publishes the rules and starts the stages as tasks.
     ///
     /// # Errors
     /// The folder is in use or damaged, or a store cannot be opened.
@@ -97,51 +90,13 @@ impl Pipeline {
         stop: &CancellationToken,
     ) -> Result<Self, Failure> {
         let journal = open_journal(&settings.data_dir, settings.journal.clone())?;
-        settings.rulebook.publish(&journal).await?;
-        let store = Arc::new(SqliteStore::connect(findings_file(&settings.data_dir)).await?);
-        let findings = Findings::new(store.clone(), raw_bytes(journal.clone()));
-        let passed: Arc<Mutex<Passed>> = Arc::default();
-        let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-
-        let normalizer = NormalizerStage::new(settings.networks.clone(), threads);
-        let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
-        tasks.spawn(async move {
-            let told = move |counts| update(&tell, |passed| passed.normalized.merge(counts));
-            Ok(hubwarden_normalizer::run(bus, normalizer, token, told).await?)
-        });
-        let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
-        tasks.spawn(async move {
-            let told = move |counts: hubwarden_detector::MatchCounts| {
-                update(&tell, |passed| passed.matches += counts.matches);
-            };
-            Ok(hubwarden_detector::run_match(bus, threads, Readiness::default(), token, told)
-                .await?)
-        });
-        let (bus, token, tell) = (journal.clone(), stop.clone(), passed.clone());
         let correlating = Correlating::alone(settings.data_dir.clone(), settings.lateness_ms);
-        tasks.spawn(async move {
-            let told = move |counts: hubwarden_detector::CorrelateCounts| {
-                update(&tell, |passed| passed.findings += counts.findings);
-            };
-            let ready = Readiness::default();
-            Ok(hubwarden_detector::run_correlate(bus, correlating, ready, token, told).await?)
-        });
-        let reader = journal.reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
-        let token = stop.clone();
-        tasks.spawn(
-            async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
-        );
-        Ok(Self { journal, findings, passed })
-    }
-
-    /// What has passed so far.
-    pub fn passed(&self) -> Passed {
-        self.passed.lock().map(|passed| passed.clone()).unwrap_or_default()
+        Self::over(journal, settings, correlating, tasks, stop).await
     }
 
     /// Records that each stage has not consumed yet, in the order of the line.
     pub fn lags(&self) -> Vec<(&'static str, u64)> {
-        LINE.map(|(name, topic)| (name, self.journal.backlog(name, topic))).into()
+        LINE.map(|(name, topic)| (name, self.bus.backlog(name, topic))).into()
     }
 
     /// Waits until every stage has consumed everything that is on the bus.
@@ -149,6 +104,61 @@ impl Pipeline {
         while self.lags().iter().any(|(_, lag)| *lag > 0) {
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+impl<B: Bus<Reader: Sync>> Pipeline<B> {
+    /// Publishes the rules on a bus and starts the stages over it as tasks.
+    ///
+    /// # Errors
+    /// The bus does not take the rules, or the findings store cannot be opened.
+    pub async fn over(
+        bus: B,
+        settings: &Settings,
+        correlating: Correlating,
+        tasks: &mut JoinSet<TaskResult>,
+        stop: &CancellationToken,
+    ) -> Result<Self, Failure> {
+        settings.rulebook.publish(&bus).await?;
+        let store = Arc::new(SqliteStore::connect(findings_file(&settings.data_dir)).await?);
+        let findings = Findings::new(store.clone(), raw_bytes(bus.clone()));
+        let passed: Arc<Mutex<Passed>> = Arc::default();
+        let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+
+        let normalizer = NormalizerStage::new(settings.networks.clone(), threads);
+        let (here, token, tell) = (bus.clone(), stop.clone(), passed.clone());
+        tasks.spawn(async move {
+            let told = move |counts| update(&tell, |passed| passed.normalized.merge(counts));
+            Ok(hubwarden_normalizer::run(here, normalizer, token, told).await?)
+        });
+        let (here, token, tell) = (bus.clone(), stop.clone(), passed.clone());
+        tasks.spawn(async move {
+            let told = move |counts: hubwarden_detector::MatchCounts| {
+                update(&tell, |passed| passed.matches += counts.matches);
+            };
+            let ready = Readiness::default();
+            Ok(hubwarden_detector::run_match(here, threads, ready, token, told).await?)
+        });
+        let (here, token, tell) = (bus.clone(), stop.clone(), passed.clone());
+        tasks.spawn(async move {
+            let told = move |counts: hubwarden_detector::CorrelateCounts| {
+                update(&tell, |passed| passed.findings += counts.findings);
+            };
+            let ready = Readiness::default();
+            Ok(hubwarden_detector::run_correlate(here, correlating, ready, token, told).await?)
+        });
+        // The store has the position; the bus is told only so that it may forget.
+        let reader = bus.keeping_reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
+        let token = stop.clone();
+        tasks.spawn(
+            async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
+        );
+        Ok(Self { bus, findings, passed })
+    }
+
+    /// What has passed so far.
+    pub fn passed(&self) -> Passed {
+        self.passed.lock().map(|passed| passed.clone()).unwrap_or_default()
     }
 }
 
@@ -160,6 +170,13 @@ fn update(passed: &Mutex<Passed>, change: impl FnOnce(&mut Passed)) {
 
 /// Opens the journal of a data folder, creating the folder readable for this user only.
 pub(crate) fn open_journal(data_dir: &Path, options: Options) -> Result<Journal, Failure> {
+    create(data_dir)?;
+    refuse_other_bus(data_dir, &on_kafka::claim_file(data_dir), BusKind::Kafka)?;
+    Ok(Journal::open(journal_dir(data_dir), options)?)
+}
+
+/// Creates a data folder, readable for this user only, where it is missing.
+pub(crate) fn create(data_dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     created.map_err(|error| {
@@ -168,8 +185,24 @@ pub(crate) fn open_journal(data_dir: &Path, options: Options) -> Result<Journal,
             data_dir.display()
         );
         Failure::new(crate::Exit::Failed, text)
-    })?;
-    Ok(Journal::open(journal_dir(data_dir), options)?)
+    })
+}
+
+/// Fails when a folder holds what belongs to another kind of bus: its positions mean nothing here.
+pub(crate) fn refuse_other_bus(
+    data_dir: &Path,
+    trace: &Path,
+    other: BusKind,
+) -> Result<(), Failure> {
+    if !trace.exists() {
+        return Ok(());
+    }
+    let text = format!(
+        "the data folder {} belongs to bus.kind = \"{other}\": its findings and state stand at \
+         positions of that bus; set the kind back, or name another folder with --data-dir",
+        data_dir.display()
+    );
+    Err(Failure::new(crate::Exit::Failed, text))
 }
 
 /// The folder of the journal inside the data folder.
@@ -180,4 +213,22 @@ pub(crate) fn journal_dir(data_dir: &Path) -> PathBuf {
 /// The file of the findings store inside the data folder.
 pub(crate) fn findings_file(data_dir: &Path) -> PathBuf {
     data_dir.join("findings.db")
+}
+
+#[cfg(test)]
+mod tests {
+    use hubwarden_detector::{CORRELATE_STAGE, MATCH_STAGE};
+
+    use super::*;
+
+    #[test]
+    fn the_line_names_the_stages_as_they_name_themselves() {
+        let names = [
+            hubwarden_normalizer::STAGE,
+            MATCH_STAGE,
+            CORRELATE_STAGE,
+            hubwarden_console::consume::STAGE,
+        ];
+        assert_eq!(LINE.map(|(name, _)| name), names);
+    }
 }

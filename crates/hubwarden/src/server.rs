@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hubwarden_bus::Journal;
+use hubwarden_bus::Bus;
 use hubwarden_collector::IngestApi;
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{Access, Findings, StatusProvider};
@@ -63,7 +63,7 @@ impl Server {
     pub(crate) async fn bind(
         listen: SocketAddr,
         data_dir: &Path,
-        journal: Journal,
+        bus: impl Bus,
         networks: Networks,
         findings: Findings,
         status: StatusProvider,
@@ -84,7 +84,7 @@ impl Server {
             clock: web::now,
         };
         let checked = access.clone();
-        let ingest = InterceptedService::new(IngestApi::service(journal), move |request| {
+        let ingest = InterceptedService::new(IngestApi::service(bus), move |request| {
             checked.intercept(request)
         });
         let checked = access.clone();

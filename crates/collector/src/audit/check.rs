@@ -117,7 +117,7 @@ fn judge(headers: &HeaderMap, now: Timestamp) -> Vec<CheckLine> {
         (number("x-ratelimit-remaining"), number("x-ratelimit-limit"))
     {
         let found = format!("{left} of {limit} requests are left in this hour");
-        let level = if left * 10 < limit { Level::Warn } else { Level::Ok };
+        let level = if left.saturating_mul(10) < limit { Level::Warn } else { Level::Ok };
         lines.push(line("budget", level, found));
     }
     lines
@@ -162,6 +162,13 @@ mod tests {
             (
                 vec![("x-ratelimit-remaining", "9"), ("x-ratelimit-limit", "1750")],
                 ("budget", Level::Warn),
+            ),
+            (
+                vec![
+                    ("x-ratelimit-remaining", "9223372036854775806"),
+                    ("x-ratelimit-limit", "9223372036854775807"),
+                ],
+                ("budget", Level::Ok),
             ),
         ] {
             assert_eq!(judged(&pairs), [("audit log", Level::Ok), expected], "{pairs:?}");

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::rules_status;
+use super::serve::{self, rules_status};
 use crate::args::{self, Format, Global};
 use crate::casework::run_shipped_cases;
 use crate::failure::{Exit, Failure};
@@ -88,7 +88,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     }));
     let first = tokio::spawn(first_finding(pipeline.findings.clone(), started));
     let work = async {
-        let events = feed(life.clone(), &pipeline.journal, &source).await?;
+        let events = feed(life.clone(), &pipeline.bus, &source).await?;
         pipeline.drained().await;
         Ok::<_, Failure>(events)
     };
@@ -128,7 +128,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     let server = Server::bind(
         options.listen,
         folder.path(),
-        pipeline.journal.clone(),
+        pipeline.bus.clone(),
         settings.networks.clone(),
         findings,
         status,
@@ -339,7 +339,7 @@ fn status(
     source: Arc<Mutex<SourceStatus>>,
     rules: Arc<Mutex<hubwarden_console::RulesStatus>>,
 ) -> StatusProvider {
-    let stages = super::serve::provider(pipeline, Vec::new(), rules);
+    let stages = serve::provider(serve::stages(pipeline), Vec::new(), rules);
     Arc::new(move || {
         let sources = source.lock().map(|source| vec![source.clone()]).unwrap_or_default();
         Status { sources, ..stages() }

@@ -8,7 +8,9 @@ use super::status::losses;
 use crate::Config;
 use crate::args::Global;
 use crate::client::Client;
+use crate::config::BusKind;
 use crate::failure::{Exit, Failure, with_causes};
+use crate::on_kafka;
 use crate::output::{Rows, say};
 use crate::pipeline::journal_dir;
 use crate::rule_check::{CheckLine, check_rules};
@@ -18,6 +20,9 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let config = configure(global)?; // a configuration that cannot be read ends here, explained
     let mut lines = vec![CheckLine::new(Level::Ok, "configuration", "read and valid")];
     lines.push(data_folder(&config).await);
+    if config.bus.kind == BusKind::Kafka {
+        lines.extend(on_kafka::check(&config).await);
+    }
     lines.extend(lost(&config).await);
     lines.extend(check_rules(&config));
     if config.github.is_empty() {
@@ -52,6 +57,10 @@ async fn lost(config: &Config) -> Vec<CheckLine> {
         let lost = |source| Some(line(&text(source, "scope")?, &text(source, "lost")?));
         return sources.iter().filter_map(lost).collect();
     }
+    if config.bus.kind == BusKind::Kafka {
+        let found = "what GitHub no longer has is told once `hubwarden serve` runs: cursors are on the brokers";
+        return vec![CheckLine::new(Level::Ok, "history", found)];
+    }
     // A folder that is new, in use or damaged has its own line.
     let Ok(journal) = Journal::open_read_only(journal_dir(folder)) else { return Vec::new() };
     match losses(config, &journal).await {
@@ -73,11 +82,25 @@ async fn data_folder(config: &Config) -> CheckLine {
             format!("a server runs on it at {}", client.address.listen),
         );
     }
-    if !journal_dir(folder).is_dir() {
+    let begun = match config.bus.kind {
+        BusKind::Journal => journal_dir(folder).is_dir(),
+        BusKind::Kafka => match on_kafka::is_begun(config) {
+            Ok(begun) => begun,
+            Err(failure) => return CheckLine::new(Level::Fail, what, failure.message),
+        },
+    };
+    if !begun {
         return CheckLine::new(
             Level::Ok,
             what,
             format!("{} is empty; `hubwarden serve` begins it", folder.display()),
+        );
+    }
+    if config.bus.kind == BusKind::Kafka {
+        return CheckLine::new(
+            Level::Ok,
+            what,
+            "it holds findings and state; the rest is on the brokers",
         );
     }
     match Journal::open_read_only(journal_dir(folder)) {

@@ -17,6 +17,7 @@ use super::configure;
 use super::finding::print_findings;
 use crate::args::{self, Global};
 use crate::client::Client;
+use crate::config::BusKind;
 use crate::failure::{Exit, Failure};
 use crate::output::say;
 use crate::scan::{self, ScanReport, ScanSettings};
@@ -99,6 +100,10 @@ pub(crate) async fn import(global: &Global, options: &args::Import) -> Result<Ex
     let advance = if let Some(client) = Client::find(&config.storage.data_dir).await {
         let mut to = ToServer::open(client.service()).await?;
         hubwarden_collector::import(inputs, &import, &mut to, told, &stop).await?
+    } else if config.bus.kind == BusKind::Kafka {
+        let text = "no server runs on this data folder, and with bus.kind = \"kafka\" files are imported \
+                    through it; start `hubwarden serve`, or judge them alone with `hubwarden scan`";
+        return Err(Failure::new(Exit::Failed, text));
     } else {
         import_here(&config, inputs, &import, told, &stop).await?
     };
@@ -121,7 +126,7 @@ async fn import_here(
     let settings = Settings::of(config)?;
     super::serve::tell_refused(&super::serve::rules_status(&settings.rulebook));
     let pipeline = Pipeline::start(&settings, &mut tasks, &stages).await?;
-    let mut to = ToBus::new(pipeline.journal.writer("import"), 1);
+    let mut to = ToBus::new(pipeline.bus.writer("import"), 1);
     let work = async {
         let advance = hubwarden_collector::import(inputs, import, &mut to, told, stop).await?;
         pipeline.drained().await;

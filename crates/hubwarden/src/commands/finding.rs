@@ -11,6 +11,7 @@ use super::configure;
 use crate::Config;
 use crate::args::{self, FindingFilter, Format, Global};
 use crate::client::{self, Client};
+use crate::config::BusKind;
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one, say};
 use crate::pipeline::{findings_file, journal_dir};
@@ -37,6 +38,9 @@ pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit,
         }
         args::Finding::Timeline(which) => {
             let entries = desk.timeline(&which.id).await?;
+            if matches!(desk, Desk::Here(_)) && config.bus.kind == BusKind::Kafka {
+                say("what GitHub sent is on the brokers; it is shown while `hubwarden serve` runs");
+            }
             let header = &["time", "action", "event", "raw"];
             let row = |entry: &Entry| {
                 vec![

@@ -1,9 +1,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hubwarden_bus::Bus;
 use hubwarden_collector::audit::{self, FeedStatus, Poller, system_clock};
 use hubwarden_console::{
     Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
+    watch_stages,
 };
 use hubwarden_detector::{Rulebook, last_change};
 use hubwarden_rules::ProblemSeverity;
@@ -14,7 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::configure;
 use crate::args::Global;
+use crate::config::BusKind;
 use crate::failure::{Exit, Failure, with_causes};
+use crate::on_kafka::{self, Claim};
 use crate::output::say;
 use crate::server::Server;
 use crate::{Config, Pipeline, Settings};
@@ -31,7 +35,38 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     let settings = Settings::of(&config)?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await?;
+    match config.bus.kind {
+        BusKind::Journal => {
+            let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await?;
+            let stages = stages(&pipeline);
+            serve(config, &settings, pipeline, stages, tasks, stop).await
+        }
+        BusKind::Kafka => {
+            let claim = Claim::take(&config)?;
+            let (kafka, correlating) = on_kafka::connect(&config).await?;
+            let started =
+                Pipeline::over(kafka.clone(), &settings, correlating, &mut tasks, &stop).await;
+            let pipeline = started?;
+            let figures: Arc<Mutex<Vec<StageStatus>>> = Arc::default();
+            tasks.spawn(watch_stages(kafka, figures.clone(), stop.clone()));
+            let stages: Stages =
+                Arc::new(move || figures.lock().map(|all| all.clone()).unwrap_or_default());
+            let ended = serve(config, &settings, pipeline, stages, tasks, stop).await;
+            drop(claim);
+            ended
+        }
+    }
+}
+
+/// Reads what is configured and answers until stopped, while the stages of a pipeline run.
+async fn serve<B: Bus<Reader: Sync>>(
+    config: Config,
+    settings: &Settings,
+    pipeline: Pipeline<B>,
+    stages: Stages,
+    mut tasks: JoinSet<TaskResult>,
+    stop: CancellationToken,
+) -> Result<Exit, Failure> {
     let rules = rules_status(&settings.rulebook);
     tell_refused(&rules);
     let lead =
@@ -40,22 +75,21 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
     for connection in &config.github {
         let poller = Poller::new(connection.clone(), lead.min(MAX_LEAD), system_clock());
         sources.push((connection.clone(), poller.status()));
-        let (bus, token) = (pipeline.journal.clone(), stop.clone());
+        let (bus, token) = (pipeline.bus.clone(), stop.clone());
         tasks.spawn(async move { Ok(poller.run(&bus, token).await?) });
     }
     let rules = Arc::new(Mutex::new(rules));
     let watched = (config.clone(), settings.rulebook.clone());
-    tasks.spawn(watch_rules(watched, pipeline.journal.clone(), rules.clone(), stop.clone()));
-    let status = provider(&pipeline, sources, rules);
+    tasks.spawn(watch_rules(watched, pipeline.bus.clone(), rules.clone(), stop.clone()));
+    let status = provider(stages, sources, rules);
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
-    let findings = pipeline.findings.clone();
     let server = Server::bind(
         listen,
         &settings.data_dir,
-        pipeline.journal.clone(),
+        pipeline.bus,
         settings.networks.clone(),
-        findings,
+        pipeline.findings,
         status,
     )
     .await?;
@@ -71,9 +105,9 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
 /// Publishes the rules again when a file of the configured folders changes.
 ///
 /// A file that cannot be loaded stays as it was, and is named by the status.
-async fn watch_rules(
+async fn watch_rules<B: Bus>(
     (config, mut book): (Config, Rulebook),
-    journal: hubwarden_bus::Journal,
+    bus: B,
     status: Arc<Mutex<RulesStatus>>,
     stop: CancellationToken,
 ) -> TaskResult {
@@ -99,7 +133,7 @@ async fn watch_rules(
                     refused = fresh.refused.len(),
                     "rules changed"
                 );
-                book.publish(&journal).await?;
+                book.publish(&bus).await?;
                 if let Ok(mut status) = status.lock() {
                     *status = fresh;
                 }
@@ -152,24 +186,29 @@ pub(crate) fn rules_status(book: &Rulebook) -> RulesStatus {
 
 type Sources = Vec<(audit::Connection, watch::Receiver<audit::Status>)>;
 
+/// Tells how far each stage is behind.
+pub(crate) type Stages = Arc<dyn Fn() -> Vec<StageStatus> + Send + Sync>;
+
+/// What the journal says of its stages.
+pub(crate) fn stages(pipeline: &Pipeline) -> Stages {
+    let pipeline = pipeline.clone();
+    let named = |(name, lag): (&str, u64)| StageStatus { name: name.into(), lag };
+    Arc::new(move || pipeline.lags().into_iter().map(named).collect())
+}
+
 /// Tells pages and status how reading and judging go.
 pub(crate) fn provider(
-    pipeline: &Pipeline,
+    stages: Stages,
     sources: Sources,
     rules: Arc<Mutex<RulesStatus>>,
 ) -> StatusProvider {
-    let pipeline = pipeline.clone();
     Arc::new(move || Status {
         sources: sources
             .iter()
             .map(|(connection, status)| source(connection, &status.borrow()))
             .collect(),
         rules: rules.lock().map(|rules| rules.clone()).unwrap_or_default(),
-        stages: pipeline
-            .lags()
-            .into_iter()
-            .map(|(name, lag)| StageStatus { name: name.into(), lag })
-            .collect(),
+        stages: stages(),
     })
 }
 

@@ -7,6 +7,7 @@ use super::configure;
 use crate::Config;
 use crate::args::{self, Format, Global};
 use crate::client::Client;
+use crate::config::BusKind;
 use crate::failure::{Exit, Failure};
 use crate::output::{print_one, print_text, say};
 use crate::pipeline::journal_dir;
@@ -102,6 +103,11 @@ pub(super) async fn losses(
 
 /// What the data folder says while no server runs.
 async fn stopped(global: &Global, config: &Config) -> Result<Exit, Failure> {
+    if config.bus.kind == BusKind::Kafka {
+        let text = "no server runs on this data folder, and what is read and judged is known on the brokers \
+                    only; start `hubwarden serve`";
+        return Err(Failure::new(Exit::Failed, text));
+    }
     let journal = journal_dir(&config.storage.data_dir);
     say("no server runs on this data folder");
     if !journal.is_dir() {
