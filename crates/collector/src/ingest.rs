@@ -8,6 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body, StdError};
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument;
 
 use crate::import::Append;
 use crate::{Error, publish};
@@ -43,7 +44,7 @@ impl<B: Bus> IngestService for IngestApi<B> {
         let mut writer = self.bus.writer("ingest");
         let partitions = self.bus.partitions(topic::RAW);
         let (answers, stream) = mpsc::channel(4);
-        tokio::spawn(async move {
+        let taking = async move {
             let mut accepted = 0;
             loop {
                 let answer = match requests.message().await {
@@ -60,7 +61,9 @@ impl<B: Bus> IngestService for IngestApi<B> {
                     return;
                 }
             }
-        });
+        };
+        // The call goes on while it answers, and so does its trace.
+        tokio::spawn(taking.in_current_span());
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

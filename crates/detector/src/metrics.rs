@@ -97,13 +97,19 @@ pub(crate) fn outbox(partition: u32, findings: usize) {
     OUTBOX.set(findings as f64, [&partition.to_string()]);
 }
 
-/// The span of publishing so many findings: exported whatever the sampling says, if there are any.
-pub(crate) fn publishing(findings: u64) -> Span {
+/// The span of publishing these findings, with a link to the trace of each: exported whatever the
+/// sampling says, if there are any.
+pub(crate) fn publishing(findings: &[Record]) -> Span {
     let channel = Channel { topic: topic::FINDINGS.name(), partition: None, group: None };
-    let span = trace::send(&channel, usize::try_from(findings).unwrap_or(usize::MAX));
-    if findings > 0 {
+    let span = trace::send(&channel, findings.len());
+    if !findings.is_empty() {
         trace::keep(&span);
     }
+    let traced = findings.iter().filter_map(|finding| {
+        let id = std::str::from_utf8(&finding.key).ok()?; // ids are ASCII
+        Some((id, &finding.headers[..]))
+    });
+    trace::link_findings(&span, traced);
     span
 }
 

@@ -262,12 +262,11 @@ impl Health {
     /// # Errors
     /// An address that is taken or not this machine's.
     pub async fn bind(&self, config: &HealthConfig) -> Result<HealthServer, ListenError> {
-        let listener = TcpListener::bind(&config.listen).await;
-        let listener = listener.map_err(|source| ListenError {
-            listen: config.listen.clone(),
-            key: "health.listen",
-            source,
-        })?;
+        let taken =
+            |source| ListenError { listen: config.listen.clone(), key: "health.listen", source };
+        let listener = TcpListener::bind(&config.listen).await.map_err(taken)?;
+        let address = listener.local_addr().map_err(taken)?;
+        tracing::info!(listen = %address, "probes are answered");
         let now = jiff::Timestamp::now();
         STARTED.set(now.as_millisecond() as f64 / 1000.0, []);
         Ok(HealthServer { listener, router: self.router() })

@@ -21,7 +21,7 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracer, SdkTracerProvider}
 use serde::{Deserialize, Serialize};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::filter::{FilterExt, dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -223,7 +223,9 @@ pub(crate) fn span_layer<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let own = filter_fn(|metadata: &Metadata<'_>| {
+    // Asked for every span: a fixed answer would be mixed up with that to `tracing::enabled!`, which
+    // librdkafka's client asks when it is made, and the next span of the thread would be lost.
+    let own = dynamic_filter_fn(|metadata: &Metadata<'_>, _| {
         let level = if metadata.is_span() { Level::INFO } else { Level::ERROR };
         *metadata.level() <= level && metadata.target().starts_with("hubwarden")
     });
@@ -288,12 +290,31 @@ fn exporters(config: &TelemetryConfig) -> Result<Exporters, TelemetryError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LogFormat;
 
     #[tokio::test]
     async fn one_worker_is_too_few_to_export() {
         let config = TelemetryConfig { otlp: "http://127.0.0.1:9".into(), ..Default::default() };
         let error = init("hubwarden-test", &config, &LogConfig::default()).unwrap_err();
         assert!(error.to_string().contains("two worker threads"), "{error}");
+    }
+
+    #[test]
+    fn a_span_after_a_question_about_log_lines_is_not_lost() {
+        let spans = sampling::tests::Exported::default();
+        let traces = SdkTracerProvider::builder().with_span_processor(spans.clone()).build();
+        let lines = lines::Lines::new(LogFormat::Json, "test", lines::StandardError);
+        let log = LogConfig { filter: "info".into(), ..LogConfig::default() };
+        let subscriber = tracing_subscriber::registry()
+            .with(span_layer(traces.tracer("test")))
+            .with(lines.with_filter(filter(&log)));
+        tracing::subscriber::with_default(subscriber, || {
+            for name in ["first", "second"] {
+                assert!(tracing::enabled!(target: "librdkafka", Level::INFO));
+                drop(tracing::info_span!("span", otel.name = name));
+            }
+        });
+        assert_eq!(spans.0.lock().unwrap().len(), 2);
     }
 
     #[test]

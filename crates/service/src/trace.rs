@@ -9,9 +9,9 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use opentelemetry::Context;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Status, TraceContextExt};
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -27,7 +27,7 @@ pub use headers::{
 
 /// No more spans of single records than this are made in a second.
 pub const RECORDS_PER_SECOND: u32 = 100;
-/// A batch links to no more records than this.
+/// A span links to no more records than this.
 const MAX_LINKS: usize = 128;
 
 /// Where records move: goes into the attributes of every span about them.
@@ -87,6 +87,18 @@ pub fn send(channel: &Channel<'_>, count: usize) -> Span {
     channel.attributes(&span, "send", "send");
     span.set_attribute(names::MESSAGING_BATCH_MESSAGE_COUNT, as_int(count));
     span
+}
+
+/// Lets the span of publishing findings lead to what they were made of: a link to the trace of
+/// each, with its id, for the first hundred or so whose sender asked for a trace.
+pub fn link_findings<'h>(span: &Span, findings: impl IntoIterator<Item = (&'h str, &'h Headers)>) {
+    let sampled = findings.into_iter().filter(|(_, headers)| is_sampled(headers));
+    for (id, headers) in sampled.take(MAX_LINKS) {
+        if let Some(context) = extract(headers) {
+            let id = KeyValue::new(names::FINDING_ID, id.to_owned());
+            span.add_link_with_attributes(context.0, vec![id]);
+        }
+    }
 }
 
 /// The span of waiting for a batch and taking it; it begins a trace of its own.
@@ -286,6 +298,18 @@ mod tests {
         ] {
             assert_eq!(attribute(name).as_deref(), Some(value), "{name}");
         }
+    }
+
+    #[test]
+    fn publishing_leads_to_the_traces_of_the_findings() {
+        let (asked, not) = (headers(SAMPLED), headers(&SAMPLED.replace("-01", "-00")));
+        let findings = [("f-1", &asked[..]), ("f-2", &not), ("f-3", &[])];
+        let spans = exported(1.0, || link_findings(&send(&CHANNEL, 3), findings));
+        let [sent] = &spans[..] else { panic!("{spans:?}") };
+        let [link] = &sent.links.links[..] else { panic!("{:?}", sent.links) };
+        assert_eq!(link.span_context.span_id().to_string(), "b7ad6b7169203331");
+        let id = link.attributes.iter().find(|have| have.key.as_str() == names::FINDING_ID);
+        assert_eq!(id.unwrap().value.to_string(), "f-1");
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! here panics with the reason when it cannot do its work: it runs inside tests.
 #![allow(clippy::unwrap_used)] // a test helper that cannot go on fails the test
 
+mod arrived;
 mod collector;
 mod promql;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use arrived::{arrived, attribute, every, spans};
 pub use collector::Collector;
 pub use promql::{Use, check_expression};
 

@@ -1,49 +1,15 @@
 //! A small program through `service` and a real OpenTelemetry Collector: span, metric and log arrive.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hubwarden_service::metrics::NORMALIZER;
 use hubwarden_service::trace::{self, Channel, System};
 use hubwarden_service::{LogConfig, LogFormat, TelemetryConfig, metrics, telemetry};
-use hubwarden_telemetry_tests::Collector;
+use hubwarden_telemetry_tests::{Collector, arrived, attribute, every};
 use serde_json::Value;
 
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-/// Everything that the collector has written to a file, one JSON object an export.
-fn arrived(folder: &Path, name: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(folder.join(name)).unwrap_or_default();
-    // the last line may be half written
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-}
-
-/// All objects below `values` in arrays of this name.
-fn every<'a>(values: &'a [Value], name: &str) -> Vec<&'a Value> {
-    fn collect<'a>(value: &'a Value, name: &str, all: &mut Vec<&'a Value>) {
-        match value {
-            Value::Object(members) => {
-                for (key, member) in members {
-                    if let (true, Value::Array(items)) = (key == name, member) {
-                        all.extend(items);
-                    }
-                    collect(member, name, all);
-                }
-            }
-            Value::Array(items) => items.iter().for_each(|item| collect(item, name, all)),
-            _ => {}
-        }
-    }
-    let mut all = Vec::new();
-    values.iter().for_each(|value| collect(value, name, &mut all));
-    all
-}
-
-fn attribute<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
-    let all = of["attributes"].as_array()?;
-    all.iter().find(|one| one["key"] == key)?["value"]["stringValue"].as_str()
-}
 
 async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(20);

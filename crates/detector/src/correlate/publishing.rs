@@ -34,7 +34,7 @@ impl<B: Bus> Stage<B> {
             }
             let (count, out) = (records.len() as u64, metrics::Published::of(&records));
             let committing = CORRELATE.time(Step::Commit);
-            let span = metrics::publishing(count);
+            let span = metrics::publishing(&records);
             let committed = commit_when_room(reader, records, &at).instrument(span).await;
             drop(committing);
             match committed {

@@ -147,9 +147,8 @@ impl Server {
             .timeout(deadline)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .tcp_nodelay(true);
-        match &config.tls {
-            Some(tls) => builder = builder.tls_config(tls.load()?).map_err(ServerError::Setup)?,
-            None => tracing::info!(listen = config.listen, "gRPC is served without TLS"),
+        if let Some(tls) = &config.tls {
+            builder = builder.tls_config(tls.load()?).map_err(ServerError::Setup)?;
         }
         let taken =
             |source| ListenError { listen: config.listen.clone(), key: "grpc.listen", source };
@@ -157,6 +156,7 @@ impl Server {
             .map_err(|invalid| taken(std::io::Error::other(invalid)))?;
         let incoming = TcpIncoming::bind(listen).map_err(taken)?;
         let address = incoming.local_addr().map_err(taken)?;
+        tracing::info!(listen = %address, tls = config.tls.is_some(), "gRPC is served");
         let mut routes = Routes::builder();
         if config.reflection {
             let reflection = tonic_reflection::server::Builder::configure()

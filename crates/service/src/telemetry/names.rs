@@ -10,3 +10,6 @@ pub(crate) use opentelemetry_semantic_conventions::attribute::{
 
 /// Marks a span that is exported whatever the sampling says.
 pub(crate) const KEEP: &str = "hubwarden.keep";
+
+/// The id of a finding, in the link that leads from its publishing to its trace.
+pub(crate) const FINDING_ID: &str = "hubwarden.finding.id";
