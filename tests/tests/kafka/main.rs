@@ -10,6 +10,7 @@ mod faults;
 mod group;
 mod layout;
 mod security;
+mod stages;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

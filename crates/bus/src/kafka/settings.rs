@@ -202,6 +202,9 @@ impl Settings {
     pub(super) fn reading(&self) -> ClientConfig {
         let mut config = self.client();
         let most = MAX_MESSAGE.to_string();
+        // The client unpacks a batch into a buffer that it makes three times as large until the batch
+        // fits or the buffer is beyond this limit: below three times it may pass over what would fit.
+        let receive = 3 * MAX_MESSAGE + (1 << 20);
         for (key, value) in [
             ("isolation.level", "read_committed"),
             ("enable.auto.commit", "false"),
@@ -212,7 +215,7 @@ impl Settings {
             ("queued.max.messages.kbytes", "16384"),
             ("fetch.wait.max.ms", "50"),
             ("fetch.max.bytes", &most),
-            ("receive.message.max.bytes", &(MAX_MESSAGE + (1 << 20)).to_string()),
+            ("receive.message.max.bytes", &receive.to_string()),
         ] {
             config.set(key, value);
         }
