@@ -130,10 +130,20 @@ async fn one_process_on_kafka_finds_what_a_scan_finds_also_when_it_is_killed() {
     let file = disturbed.data().join("findings.db");
     let early = all_findings(&SqliteStore::connect(file).await.unwrap()).await;
     assert!(essence(&early) != expected, "it was killed in the middle");
-    let server = Server::start(&disturbed);
-    finds(&disturbed, &server, &expected).await;
-    let said = server.said();
-    assert!(server.stop().success(), "{said}");
+    let first = Server::start(&disturbed);
+    finds(&disturbed, &first, &expected).await;
+
+    // in an empty folder, on the same topics: it takes the place of the first, and judges again what
+    // is kept
+    let elsewhere = home(&kafka, "disturbed.", &simulator, &life);
+    let second = Server::start(&elsewhere);
+    until("the end of the first", PATIENCE, || {
+        first.said().contains("failed for good").then_some(())
+    });
+    assert!(!first.stop().success(), "the first ended with an error");
+    finds(&elsewhere, &second, &expected).await;
+    let said = second.said();
+    assert!(second.stop().success(), "{said}");
 }
 
 /// What people do beside a running server.
