@@ -4,6 +4,7 @@
 //! something measured in the same run, or a limit of its own. What was measured stands in
 //! `docs/performance.md`.
 
+mod cluster;
 mod correlate;
 mod demo;
 mod figure;
@@ -54,6 +55,10 @@ enum Name {
     Serve,
     /// Memory while a large file is imported
     Import,
+    /// Normalizer and match on Kafka, beside librdkafka's own loop without work
+    Stages,
+    /// Four services on Kafka and PostgreSQL: idle memory, and time from event to finding
+    Cluster,
 }
 
 fn main() -> ExitCode {
@@ -100,5 +105,7 @@ fn measure(name: Name, options: &Options) -> Outcome<Vec<Figure>> {
             let mib = options.import_mib.unwrap_or(if options.full { 5 << 10 } else { 512 });
             vec![memory::import(mib)?]
         }
+        Name::Stages => cluster::stages::measure()?,
+        Name::Cluster => cluster::services::measure()?,
     })
 }

@@ -118,7 +118,7 @@ fn write_events(out: impl Write, bytes: u64) -> std::io::Result<u64> {
 }
 
 /// Overwrites the first twelve bytes of the event's id with a number.
-fn rename(event: &mut [u8], number: u64) {
+pub(crate) fn rename(event: &mut [u8], number: u64) {
     const ID: &[u8] = b"\"_document_id\":\"";
     if let Some(at) = memchr::memmem::find(event, ID)
         && let Some(id) = event.get_mut(at + ID.len()..at + ID.len() + 12)
