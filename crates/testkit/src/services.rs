@@ -2,7 +2,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -42,11 +42,12 @@ impl Drop for Service {
 impl Services {
     /// None yet, for these brokers; `more` is added to the configuration of each.
     pub fn new(brokers: &[String], more: &str) -> Self {
+        let copies = brokers.len().min(3);
         let common = format!(
             r#"
             [bus.kafka]
             brokers = {brokers:?}
-            replication = 1
+            replication = {copies}
             [grpc]
             listen = "127.0.0.1:0"
             [health]
@@ -72,12 +73,12 @@ impl Services {
         std::fs::write(self.folder().join(file), value).unwrap();
     }
 
-    /// Starts one more service under a name of its own.
+    /// Starts one more service under a name of its own, with what it left behind when it ran before.
     pub fn start(&mut self, program: &str, args: &[&str], name: &str, sections: &str) {
         let config = self.folder().join(format!("{name}.toml"));
         let member = format!("[bus]\nmember = \"{name}\"\n");
         std::fs::write(&config, format!("{member}{}{sections}", self.common)).unwrap();
-        let log = File::create(self.log(name)).unwrap();
+        let log = File::options().create(true).append(true).open(self.log(name)).unwrap();
         let mut command = Command::new(service_bin(program));
         command.args(args).arg("--config").arg(&config).stdin(Stdio::null());
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -103,14 +104,51 @@ impl Services {
 
     /// Fails with the last lines of a service that has ended.
     pub fn check(&mut self) {
-        let folder = self.folder.path();
-        for Service { name, child } in &mut self.running {
-            if let Some(status) = child.try_wait().unwrap() {
-                let log = std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap();
-                let last: Vec<&str> = log.lines().rev().take(5).collect();
-                panic!("{name} ended with {status}: {last:#?}");
-            }
+        if let Some(name) = self.ended().first() {
+            panic!("{name} ended: {:#?}", self.last_words(name));
         }
+    }
+
+    /// Services that have ended by themselves; [`kill`](Self::kill) takes one off this list.
+    pub fn ended(&mut self) -> Vec<String> {
+        let ended = self.running.iter_mut().filter_map(|service| {
+            service.child.try_wait().unwrap().is_some().then(|| service.name.clone())
+        });
+        ended.collect()
+    }
+
+    /// The last lines of a service, the newest first.
+    pub fn last_words(&self, name: &str) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log(name)).unwrap();
+        log.lines().rev().take(5).map(str::to_owned).collect()
+    }
+
+    /// Ends a service at once.
+    pub fn kill(&mut self, name: &str) {
+        self.running.retain(|service| service.name != name);
+    }
+
+    /// Sends a signal, such as `STOP`.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let order = format!("kill -{signal} {}", self.process(name).id());
+        assert!(Command::new("sh").args(["-c", &order]).status().unwrap().success());
+    }
+
+    /// Asks a service to end and waits until it has, in good order; gives how long that took.
+    pub fn stop(&mut self, name: &str) -> Duration {
+        self.signal(name, "TERM");
+        let asked = Instant::now();
+        let at = self.running.iter().position(|service| service.name == name);
+        let mut service = self.running.remove(at.expect("a service of this name was started"));
+        let status = service.child.wait().unwrap();
+        assert!(status.success(), "{name} ended with {status}: {:#?}", self.last_words(name));
+        asked.elapsed()
+    }
+
+    /// Keeps the folder of services that failed, and says where it is.
+    pub fn keep(&mut self) {
+        self.folder.disable_cleanup(true);
+        eprintln!("logs and state are kept in {}", self.folder().display());
     }
 
     /// Where a service takes gRPC calls; waits until it does.

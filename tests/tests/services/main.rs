@@ -33,7 +33,7 @@ async fn four_services_find_what_one_process_finds() {
     assert!(expected.len() > 20, "{} findings", expected.len());
     let (kafka, postgres) =
         tokio::task::spawn_blocking(|| (Kafka::start(), Postgres::start())).await.unwrap();
-    let mut cluster = Cluster::new(&life, &kafka, &postgres, 1).await;
+    let mut cluster = Cluster::new(&life, &kafka, &postgres).await;
     let started = Instant::now();
     cluster.start_all();
     let found = cluster.wait_for(&expected, PATIENCE).await;

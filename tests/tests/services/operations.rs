@@ -29,7 +29,7 @@ async fn scaling_restarts_outages_and_sleep_change_nothing() {
     let three = || Kafka::start_with(KafkaOptions { brokers: 3, secured: false });
     let (kafka, postgres) =
         tokio::task::spawn_blocking(move || (three(), Postgres::start())).await.unwrap();
-    let mut cluster = Cluster::new(&life, &kafka, &postgres, 3).await;
+    let mut cluster = Cluster::new(&life, &kafka, &postgres).await;
     cluster.slow_down(PAGE);
     let always =
         ["normalizer-0", "match-0", "correlate-0", "correlate-1", "console-0", "collector-0"];
