@@ -226,7 +226,10 @@ impl<B: Bus> Stage<B> {
         let committed = committed.get(topic::MATCHES, number).unwrap_or(0);
         let opened = Partition::open(&self.settings, number, rules, sources, committed).await;
         let (partition, start) = opened?;
+        // The first snapshot is not waited for.
         let save_at = self.saving.next();
+        let save_at =
+            save_at.map(|at| if partition.is_never_saved() { Instant::now() } else { at });
         self.open.insert(number, Owned { partition, save_at });
         self.read_from(number, start, reader).await
     }
@@ -319,8 +322,9 @@ impl<B: Bus> Stage<B> {
             if self.saving.is_busy() {
                 break;
             }
-            owned.save_at = self.saving.next();
-            self.saving.begin(&owned.partition)?;
+            if self.saving.begin(&owned.partition)? || !owned.partition.is_never_saved() {
+                owned.save_at = self.saving.next();
+            }
         }
         Ok(())
     }

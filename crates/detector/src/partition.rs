@@ -252,6 +252,11 @@ impl Partition {
         load(&mut self.correlator, key, stored)
     }
 
+    /// Whether there is no snapshot of it.
+    pub(crate) fn is_never_saved(&self) -> bool {
+        self.saved_at.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether a snapshot would hold something new.
     pub(crate) fn is_unsaved(&self) -> Result<bool, Error> {
         let position = self.state.position()?;

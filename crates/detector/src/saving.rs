@@ -34,17 +34,18 @@ impl Saving {
         self.running.values().any(|saving| !saving.is_finished())
     }
 
-    /// Begins a snapshot of a partition that stays open.
+    /// Begins a snapshot of a partition that stays open; gives whether there was something to save.
     ///
     /// # Errors
     /// The state file fails.
-    pub(crate) fn begin(&mut self, partition: &Partition) -> Result<(), Error> {
+    pub(crate) fn begin(&mut self, partition: &Partition) -> Result<bool, Error> {
         if partition.is_unsaved()?
             && let Some(saving) = self.save(partition)
         {
             self.running.insert(partition.number, tokio::spawn(saving));
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     fn save(&self, partition: &Partition) -> Option<impl Future<Output = ()> + Send + use<>> {

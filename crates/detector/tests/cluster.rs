@@ -4,13 +4,15 @@
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hubwarden_bus::{Bus, Limit, Memory, Positions, Record, Sink, Source, topic};
 use hubwarden_detector::snapshot::Target;
 use hubwarden_detector::{
-    CORRELATE_STAGE, Correlating, Error, Lost, MATCH_STAGE, Readiness, Rulebook, Snapshots,
-    run_correlate, run_match, state,
+    CORRELATE_STAGE, CorrelateCounts, Correlating, Error, Lost, MATCH_STAGE, Readiness, Rulebook,
+    Snapshots, run_correlate, run_match, state,
 };
 use hubwarden_event::{
     CellKind, Event, EventBody, EventId, Finding, FlatBuilder, Kind, MatchBody, Progress,
@@ -289,6 +291,40 @@ async fn a_partition_whose_state_is_lost_stands_still_until_told_what_to_do() {
         assert_eq!(counts.len() as u64, ACTORS);
         assert!(counts.values().all(|count| *count == expected), "{lost:?}: {counts:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_lost_before_the_first_snapshot_stops_nothing() {
+    let mut cluster = Cluster::new().await;
+    let (bus, stop) = (cluster.bus.clone(), cluster.stop.clone());
+    let judged = Arc::new(AtomicU64::new(0));
+    let settings = cluster.correlating(Lost::Stop);
+    let correlating = tokio::spawn({
+        let (judged, ready) = (judged.clone(), Readiness::default());
+        async move {
+            let told = |counts: CorrelateCounts| {
+                judged.fetch_add(counts.records, Ordering::Relaxed);
+            };
+            run_correlate(bus, settings, ready, stop, told).await
+        }
+    });
+    let states = cluster.dir();
+    let open = || (0..PARTITIONS).all(|at| states.join(format!("correlate-{at}.db")).exists());
+    until("every partition is open", open).await;
+    let snapshots = cluster.folder.path().join("snapshots");
+    std::fs::remove_dir_all(&snapshots).unwrap();
+    std::fs::write(&snapshots, "no folder any more").unwrap();
+    let running = vec![cluster.matching(&Readiness::default()), correlating];
+    cluster.write([events(0), events(1)].concat()).await;
+    until("all is judged", || judged.load(Ordering::Relaxed) == 2 * ACTORS).await;
+    cluster.stop(running).await;
+    std::fs::remove_file(&snapshots).unwrap();
+    std::fs::remove_dir_all(cluster.dir()).unwrap();
+
+    cluster.work(2..3).await;
+    let (counts, _) = cluster.findings().await;
+    assert_eq!(counts.len() as u64, ACTORS);
+    assert!(counts.values().all(|count| *count == 3), "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use hubwarden_service::metrics::{CORRELATE, Step, Transaction};
 use tracing::Instrument;
 
 use super::Stage;
+use crate::partition::Partition;
 use crate::{Error, metrics};
 
 /// What is published at once.
@@ -81,8 +82,19 @@ impl<B: Bus> Stage<B> {
                 let headers = owned.partition.traced.get(&id).cloned().unwrap_or_default();
                 Record { headers, ..Record::new(topic::FINDINGS, id, body) }
             }));
-            piece.at.set(topic::MATCHES, *number, owned.partition.position()?);
+            piece.at.set(topic::MATCHES, *number, self.told_position(&owned.partition)?);
         }
         Ok(piece)
+    }
+
+    /// What the bus hears of where a partition stands: nothing before there is a snapshot.
+    ///
+    /// A position on the bus says that there was a state. Were it told sooner, a node that loses its
+    /// disk before its first snapshot would leave a partition that nobody may judge.
+    fn told_position(&self, partition: &Partition) -> Result<u64, Error> {
+        match self.settings.snapshots.is_some() && partition.is_never_saved() {
+            true => Ok(0),
+            false => partition.position(),
+        }
     }
 }
