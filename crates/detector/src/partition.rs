@@ -282,7 +282,7 @@ async fn newest_state(
     let mut refused = None;
     for snapshot in target.list(number).await? {
         if here.is_some_and(|here| here >= snapshot.position) {
-            break;
+            return Ok((State::open(file, number)?, snapshot.position));
         }
         let fetched = match target.check_age(&snapshot, now_ms(), *retention) {
             Ok(()) => target.fetch(&snapshot, file).await,
