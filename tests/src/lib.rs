@@ -93,3 +93,24 @@ pub fn scanned(life: &Life) -> Vec<Value> {
     assert_eq!(report.unseen(), None);
     essence(&report.findings)
 }
+
+/// A connection `octo` to a simulated GitHub that is read as fast as it answers; its token is in `github.token`.
+pub fn github_section(life: &Life, url: &str) -> String {
+    format!(
+        r#"
+        [[github]]
+        name = "octo"
+        id = "octo"
+        enterprise = "{}"
+        base_url = "{url}"
+        token = {{ file = "github.token" }}
+        [github.poll]
+        interval = "1s"
+        budget = 1.0
+        requests_per_hour = 100000000
+        backfill_days = 7
+        backfill_git_days = 7
+        "#,
+        life.enterprise()
+    )
+}

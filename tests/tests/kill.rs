@@ -13,7 +13,7 @@ use hubwarden_event::{RawBody, Timestamp};
 use hubwarden_proto::{Message, decode_raw, v1};
 use hubwarden_simulator::{Life, Plan, Settings, Simulator, Token};
 use hubwarden_testkit::{Home, Server, until};
-use hubwarden_tests::{all_findings, assert_same, essence, lists_section, scanned};
+use hubwarden_tests::{all_findings, assert_same, essence, github_section, lists_section, scanned};
 use serde_json::Value;
 
 fn setting(name: &str, usual: u64) -> u64 {
@@ -37,25 +37,8 @@ fn known(life: &Life) -> Vec<Known> {
 }
 
 fn home(simulator: &Simulator, life: &Life) -> Home {
-    let home = Home::new(&format!(
-        r#"
-        [[github]]
-        name = "octo"
-        id = "octo"
-        enterprise = "{enterprise}"
-        base_url = "{url}"
-        token = {{ file = "github.token" }}
-        [github.poll]
-        interval = "1s"
-        budget = 1.0
-        requests_per_hour = 100000000
-        backfill_days = 7
-        backfill_git_days = 7
-        {lists}"#,
-        enterprise = life.enterprise(),
-        url = simulator.url(),
-        lists = lists_section(life),
-    ));
+    let github = github_section(life, &simulator.url());
+    let home = Home::new(&format!("{github}{}", lists_section(life)));
     home.write("github.token", "ghp_simulator\n");
     home
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hubwarden_console::SqliteStore;
 use hubwarden_simulator::{Life, Plan, Settings, Simulator, Token};
 use hubwarden_testkit::{Home, Kafka, Server, until};
-use hubwarden_tests::{all_findings, assert_same, essence, lists_section, scanned};
+use hubwarden_tests::{all_findings, assert_same, essence, github_section, lists_section, scanned};
 use serde_json::Value;
 
 /// Events of the life.
@@ -32,27 +32,8 @@ fn bus_section(kafka: &Kafka, prefix: &str) -> String {
 }
 
 fn home(kafka: &Kafka, prefix: &str, simulator: &Simulator, life: &Life) -> Home {
-    let home = Home::new(&format!(
-        r#"
-        {bus}
-        [[github]]
-        name = "octo"
-        id = "octo"
-        enterprise = "{enterprise}"
-        base_url = "{url}"
-        token = {{ file = "github.token" }}
-        [github.poll]
-        interval = "1s"
-        budget = 1.0
-        requests_per_hour = 100000000
-        backfill_days = 7
-        backfill_git_days = 7
-        {lists}"#,
-        bus = bus_section(kafka, prefix),
-        enterprise = life.enterprise(),
-        url = simulator.url(),
-        lists = lists_section(life),
-    ));
+    let (bus, github) = (bus_section(kafka, prefix), github_section(life, &simulator.url()));
+    let home = Home::new(&format!("{bus}{github}{}", lists_section(life)));
     home.write("github.token", "ghp_simulator\n");
     home
 }

@@ -7,7 +7,7 @@ use hubwarden_console::PostgresStore;
 use hubwarden_simulator::Fault::Slow;
 use hubwarden_simulator::{Life, Settings, Simulator, Token};
 use hubwarden_testkit::{Kafka, Postgres, Services};
-use hubwarden_tests::{all_findings, essence, lists_section};
+use hubwarden_tests::{all_findings, essence, github_section, lists_section};
 use serde_json::Value;
 
 /// How often the store is looked at while something is waited for.
@@ -33,7 +33,7 @@ pub(crate) struct Cluster {
     pub(crate) restarts: u32,
     simulator: Simulator,
     lists: String,
-    enterprise: String,
+    github: String,
 }
 
 impl Cluster {
@@ -55,9 +55,9 @@ impl Cluster {
             services,
             store: PostgresStore::connect(&url.into(), 2).await.unwrap(),
             restarts: 0,
+            github: github_section(life, &simulator.url()),
             simulator,
             lists: lists_section(life),
-            enterprise: life.enterprise().to_owned(),
         }
     }
 
@@ -90,30 +90,9 @@ impl Cluster {
                 ("hubwarden-detector", &["--role", "correlate"], state)
             }
             "console" => ("hubwarden-console", &[], CONSOLE.to_owned()),
-            _ => ("hubwarden-collector", &[], self.github()),
+            _ => ("hubwarden-collector", &[], self.github.clone()),
         };
         self.services.start(program, args, name, &sections);
-    }
-
-    fn github(&self) -> String {
-        format!(
-            r#"
-            [[github]]
-            name = "octo"
-            id = "octo"
-            enterprise = "{}"
-            base_url = "{}"
-            token = {{ file = "github.token" }}
-            [github.poll]
-            interval = "1s"
-            budget = 1.0
-            requests_per_hour = 100000000
-            backfill_days = 7
-            backfill_git_days = 7
-            "#,
-            self.enterprise,
-            self.simulator.url(),
-        )
     }
 
     /// Ends a service at once.
