@@ -25,6 +25,16 @@ pub enum Error {
         /// What is wrong there.
         reason: String,
     },
+    /// A later release wrote to the journal; nothing of it was changed.
+    #[error("journal file {} holds {found} at byte {offset}, written by a later release; start that release again, or use the backup of before the upgrade", file.display())]
+    Later {
+        /// The file.
+        file: PathBuf,
+        /// Where it begins.
+        offset: u64,
+        /// What this release does not know.
+        found: String,
+    },
     /// The budget is used up by records that a stage has not consumed yet.
     #[error(
         "the bus holds {used} bytes, its budget is {budget}; waiting for {waiting_for} to catch up"

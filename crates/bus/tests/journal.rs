@@ -428,3 +428,63 @@ async fn a_frame_inside_a_payload_is_no_frame() {
     assert_eq!(journal.status().bytes, sound);
     assert_eq!(positions(&journal).await, [0, 1]);
 }
+
+/// A frame that a later release may write, at an address of a journal of this one.
+fn frame(magic: &[u8; 4], kind: u32, meta: &[u8], salt: u64, address: u64) -> Vec<u8> {
+    let mut frame = magic.to_vec();
+    for number in [kind, meta.len() as u32, 0, 0] {
+        frame.extend(number.to_le_bytes());
+    }
+    let seeded = [&salt.wrapping_add(address).to_le_bytes(), &frame[..], meta].concat();
+    frame.extend(crc32fast::hash(&seeded).to_le_bytes());
+    frame.extend(meta);
+    frame
+}
+
+#[tokio::test]
+async fn what_a_later_release_wrote_is_named_and_neither_cut_nor_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path()).unwrap();
+    commit(&journal, vec![record(RAW, "kept")]).await.unwrap();
+    let at = journal.status().bytes;
+    drop(journal);
+    let file = files(folder.path(), ".seg").pop().unwrap();
+    let sound = fs::read(&file).unwrap();
+    let salt = u64::from_le_bytes(sound[24..32].try_into().unwrap());
+    // nobody's commit of one record of topic 10, which is none yet
+    let mut group = vec![0; 8 + 8 + 1 + 2];
+    group.extend([1, 10]);
+    group.extend([0; 8 + 4]);
+    let behind = |frames: &[Vec<u8>]| [&sound[..], &frames.concat()].concat();
+    let torn = vec![b'x'; 30];
+    let mut other_head = sound.clone();
+    other_head[3] = b'2';
+    for (what, bytes, offset) in [
+        ("frames of kind 6", behind(&[frame(b"HWF1", 6, b"new", salt, at)]), at),
+        ("a topic with number 10", behind(&[frame(b"HWF1", 2, &group, salt, at)]), at),
+        ("format 2", behind(&[frame(b"HWF2", 2, &group, salt, at)]), at),
+        ("format 2", other_head, 0),
+        ("frames of kind 6", behind(&[torn.clone(), frame(b"HWF1", 6, b"new", salt, at + 30)]), at),
+        (
+            "a topic with number 10",
+            behind(&[torn.clone(), frame(b"HWF1", 2, &group, salt, at + 30)]),
+            at,
+        ),
+    ] {
+        fs::write(&file, &bytes).unwrap();
+        let repair = Repair { accept_loss: true, pass: Vec::new() };
+        for refused in [
+            open(folder.path()).map(|_| ()),
+            Journal::open_read_only(folder.path()).map(|_| ()),
+            Journal::repair(folder.path(), options(), repair).await.map(|_| ()),
+        ] {
+            let error = refused.unwrap_err();
+            let Error::Later { file: named, offset: found, .. } = &error else { panic!("{error}") };
+            assert!(*named == file && (offset..=offset + 30).contains(found), "{error}");
+            assert!(error.to_string().contains(what), "{what}: {error}");
+            assert_eq!(fs::read(&file).unwrap(), bytes, "{what}");
+        }
+    }
+    fs::write(&file, &sound).unwrap();
+    assert_eq!(bodies_of(&open(folder.path()).unwrap()).await, ["kept"]);
+}

@@ -1,6 +1,9 @@
 //! The committed, append-only dictionary of field names; a field's id is its line number from 0.
 //!
 //! Lines are only ever added at the end: records written by an earlier release carry these ids.
+//!
+//! A release reads the ids that it adds and writes them only from the next release on ([`WRITTEN`]),
+//! so that while replicas are upgraded one by one those of the release before can read everything.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -11,6 +14,12 @@ static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| TEXT.lines().collec
 
 static IDS: LazyLock<HashMap<&'static str, u16, foldhash::fast::RandomState>> =
     LazyLock::new(|| NAMES.iter().zip(0..).map(|(name, id)| (*name, id)).collect());
+
+/// Ids below this are written; a field with a higher one is written under its name.
+///
+/// Raised to the length that the dictionary had in the release before, never further:
+/// `tests/tests/upgrade.rs` holds it to `tests/golden`.
+pub const WRITTEN: u16 = 549;
 
 /// The id of a field name, if the dictionary has it.
 #[inline]
@@ -41,5 +50,6 @@ mod tests {
             assert!(!text.is_empty() && text.trim() == *text);
         }
         assert_eq!(name(u16::MAX), None);
+        assert!(usize::from(WRITTEN) <= len());
     }
 }

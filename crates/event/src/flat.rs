@@ -50,6 +50,8 @@ impl CellKind {
     }
 }
 
+/// A field with an id may carry its name all the same: that is how it is written while replicas are
+/// about that do not know the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Cell {
     field: u16,
@@ -57,6 +59,19 @@ struct Cell {
     cut: bool,
     name_length: u16,
     end: u32,
+}
+
+impl Cell {
+    /// The cell with its name and text, which stand in `whole`.
+    #[inline]
+    fn read<'a>(&self, whole: &'a str) -> CellRef<'a> {
+        let (named, text) = whole.split_at(usize::from(self.name_length));
+        let (field, name) = match self.field {
+            NAMED => (None, named),
+            id => (Some(id), dictionary::name(id).unwrap_or_default()),
+        };
+        CellRef { field, name, kind: self.kind, cut: self.cut, text }
+    }
 }
 
 /// One value of one field.
@@ -112,12 +127,7 @@ impl FlatRecord {
         self.cells.iter().map(move |cell| {
             let whole = self.text.get(start..cell.end as usize).unwrap_or_default();
             start = cell.end as usize;
-            let (name, text) = match cell.field {
-                NAMED => whole.split_at(usize::from(cell.name_length)),
-                id => (dictionary::name(id).unwrap_or_default(), whole),
-            };
-            let field = (cell.field != NAMED).then_some(cell.field);
-            CellRef { field, name, kind: cell.kind, cut: cell.cut, text }
+            cell.read(whole)
         })
     }
 
@@ -145,13 +155,7 @@ impl FlatRecord {
             Some(before) => self.cells[before].end as usize,
             None => 0,
         };
-        let whole = self.text.get(start..cell.end as usize).unwrap_or_default();
-        let (name, text) = match cell.field {
-            NAMED => whole.split_at(usize::from(cell.name_length)),
-            id => (dictionary::name(id).unwrap_or_default(), whole),
-        };
-        let field = (cell.field != NAMED).then_some(cell.field);
-        Some(CellRef { field, name, kind: cell.kind, cut: cell.cut, text })
+        Some(cell.read(self.text.get(start..cell.end as usize).unwrap_or_default()))
     }
 
     /// How many cells there are.
@@ -202,13 +206,15 @@ impl FlatRecord {
     /// Appends the wire form: version, flags, cell count, cells, then the text.
     ///
     /// A cell is field id (2 bytes), kind and cut mark (1), zero (1), name length (2) and end
-    /// offset in the text (4), all little-endian.
+    /// offset in the text (4), all little-endian. In place of the id stands 65535 where the name
+    /// stands before the value.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
         out.extend([VERSION, u8::from(self.dropped)]);
         out.extend((self.cells.len() as u16).to_le_bytes());
         for cell in &self.cells {
-            out.extend(cell.field.to_le_bytes());
+            let field = if cell.name_length > 0 { NAMED } else { cell.field };
+            out.extend(field.to_le_bytes());
             out.extend([cell.kind as u8 | if cell.cut { CUT } else { 0 }, 0]);
             out.extend(cell.name_length.to_le_bytes());
             out.extend(cell.end.to_le_bytes());
@@ -224,6 +230,8 @@ impl FlatRecord {
     }
 
     /// Reads the wire form and checks all of it, so that later reads cannot fail.
+    ///
+    /// A field that came under its name is found by its id as well, if it has one by now.
     ///
     /// # Errors
     /// Damaged bytes, a later layout, or a field id that this release does not know.
@@ -242,15 +250,18 @@ impl FlatRecord {
         let mut start = 0;
         for cell in table.as_chunks::<CELL>().0 {
             let [f0, f1, kind, _, n0, n1, e0, e1, e2, e3] = *cell;
-            let field = u16::from_le_bytes([f0, f1]);
+            let mut field = u16::from_le_bytes([f0, f1]);
             if field != NAMED && usize::from(field) >= known {
                 return Err(FlatError::UnknownField { id: field, known });
             }
             let name_length = u16::from_le_bytes([n0, n1]);
             let end = u32::from_le_bytes([e0, e1, e2, e3]);
             let whole = text.get(start..end as usize).ok_or(FlatError::Damaged("offset"))?;
-            if !whole.is_char_boundary(usize::from(name_length)) {
-                return Err(FlatError::Damaged("name"));
+            let name = whole.get(..usize::from(name_length)).ok_or(FlatError::Damaged("name"))?;
+            if field == NAMED {
+                field = dictionary::id(name).unwrap_or(NAMED);
+            } else if name_length > 0 {
+                return Err(FlatError::Damaged("a name beside an id"));
             }
             let cut = kind & CUT != 0;
             let kind = CellKind::from_byte(kind & !CUT).ok_or(FlatError::Damaged("kind"))?;
@@ -309,9 +320,17 @@ fn shortest(text: &str) -> &str {
 }
 
 /// Builds flat records, keeping its buffers from one to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FlatBuilder {
     record: FlatRecord,
+    /// Ids below this are written.
+    written: u16,
+}
+
+impl Default for FlatBuilder {
+    fn default() -> Self {
+        Self { record: FlatRecord::default(), written: dictionary::WRITTEN }
+    }
 }
 
 impl FlatBuilder {
@@ -325,12 +344,12 @@ impl FlatBuilder {
     /// As [`push`](Self::push), for a caller that has looked the name up already.
     #[inline]
     pub fn push_known(&mut self, id: Option<u16>, name: &str, kind: CellKind, text: &str) -> bool {
-        let record = &mut self.record;
         let kept = match text.len() {
             ..=MAX_VALUE_BYTES => text,
             _ => &text[..text.floor_char_boundary(MAX_VALUE_BYTES)],
         };
-        let named = if id.is_some() { "" } else { name };
+        let named = &name[..self.name_len(id, name)];
+        let record = &mut self.record;
         let name_length = u16::try_from(named.len());
         let end = record.text.len() + named.len() + kept.len();
         let (Ok(name_length), true) =
@@ -351,6 +370,12 @@ impl FlatBuilder {
             end: end as u32,
         });
         true
+    }
+
+    /// Bytes of its name that a field takes up in a record.
+    #[inline]
+    pub fn name_len(&self, id: Option<u16>, name: &str) -> usize {
+        if id.is_some_and(|id| id < self.written) { 0 } else { name.len() }
     }
 
     /// What has been added so far.
@@ -466,6 +491,57 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What a release writes that writes ids up to `written`.
+    fn written_by(written: u16) -> FlatRecord {
+        let mut builder = FlatBuilder { written, ..FlatBuilder::default() };
+        for cell in sample().cells() {
+            builder.push_known(cell.field, cell.name, cell.kind, cell.text);
+        }
+        (*builder.finish()).clone()
+    }
+
+    #[test]
+    fn a_field_is_the_same_by_name_and_by_id() {
+        let known = sample();
+        let of = |record: &FlatRecord| -> Vec<_> {
+            record
+                .cells()
+                .map(|cell| (cell.field, cell.name.to_owned(), cell.text.to_owned()))
+                .collect()
+        };
+        for written in [0, 5, dictionary::WRITTEN] {
+            let record = written_by(written);
+            assert_eq!(of(&record), of(&known), "{written}");
+            assert!(record.fields().eq(known.fields()), "{written}");
+            assert_eq!(record.first("actor_id"), Some("9007199254740993"));
+            assert_eq!(record.values("teams").count(), 2);
+            assert_eq!(record.to_json(), known.to_json());
+            // passed on as it came: who reads it next may not know the ids
+            let bytes = record.to_bytes();
+            let read = FlatRecord::decode(&bytes).unwrap();
+            assert_eq!((&read, read.to_bytes()), (&record, bytes), "{written}");
+        }
+    }
+
+    #[test]
+    fn ids_that_are_not_written_yet_are_in_no_record() {
+        let action = dictionary::id("action").unwrap();
+        let ids = |record: &FlatRecord| -> Vec<u16> {
+            let bytes = record.to_bytes();
+            let cells = bytes[HEAD..HEAD + CELL * record.len()].as_chunks::<CELL>().0;
+            cells.iter().map(|cell| u16::from_le_bytes([cell[0], cell[1]])).collect()
+        };
+        assert_eq!(ids(&written_by(0)), [NAMED; 6]);
+        let some = ids(&written_by(action + 1));
+        assert_eq!((some[0], &some[3..]), (action, &[NAMED; 3][..]));
+        assert!(ids(&sample()).iter().all(|id| *id < dictionary::WRITTEN || *id == NAMED));
+        // also when a later release's record is cut and written again
+        let mut builder = FlatBuilder { written: action, ..FlatBuilder::default() };
+        builder.push_known(Some(action), "action", CellKind::Text, "x");
+        builder.remove(|_, _| false);
+        assert_eq!(ids(&builder.finish()), [NAMED]);
     }
 
     #[test]

@@ -292,7 +292,7 @@ impl<'s, 'de> Flatten<'s, 'de> {
     }
 
     fn write(&mut self, name: &str, id: Option<u16>, kind: CellKind, text: &str, rank: u8) {
-        let named = if id.is_some() { 0 } else { name.len() };
+        let named = self.builder.name_len(id, name);
         let length = text.len().min(MAX_VALUE_BYTES) + named + CELL_BYTES;
         self.truncated |= text.len() > MAX_VALUE_BYTES;
         let fits = self.builder.record().encoded_len() + length <= MAX_SENT_BYTES;

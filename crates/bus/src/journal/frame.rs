@@ -25,6 +25,8 @@ pub(super) const HEADER: usize = 24;
 pub(super) const MAX_FRAME_BODY: usize = 256 << 20;
 const MAX_META: usize = 16 << 20;
 pub(super) const MAGIC: u32 = u32::from_le_bytes(*b"HWF1");
+/// What the magic of every version begins with; its last byte is the version.
+const FAMILY: &[u8] = b"HWF";
 /// Stands in for the salt in head frames, which carry the salt.
 pub(super) const NO_SALT: u64 = 0;
 
@@ -61,6 +63,8 @@ pub(super) struct Frame {
 pub(super) enum Unreadable {
     /// The bytes are not a frame.
     Bad(String),
+    /// A later release wrote them: nothing is wrong, so nothing of it is cut or given up.
+    Later(String),
     Io(io::Error),
 }
 
@@ -78,6 +82,10 @@ impl From<bytes::TryGetError> for Unreadable {
 
 pub(super) fn bad(reason: impl Into<String>) -> Unreadable {
     Unreadable::Bad(reason.into())
+}
+
+pub(super) fn later(reason: impl Into<String>) -> Unreadable {
+    Unreadable::Later(reason.into())
 }
 
 impl Frame {
@@ -150,7 +158,7 @@ impl Frame {
 
 /// A header before its checksum is known to be right.
 struct Lengths {
-    kind: Kind,
+    kind: u32,
     meta: usize,
     body: usize,
     body_crc: u32,
@@ -161,20 +169,15 @@ impl Lengths {
     fn parse(header: &[u8; HEADER]) -> Result<Lengths, Unreadable> {
         let mut fields = &header[..];
         if fields.try_get_u32_le()? != MAGIC {
-            return Err(bad("no frame begins there"));
+            return Err(match header.strip_prefix(FAMILY) {
+                Some([version @ b'2'..=b'9', ..]) => {
+                    later(format!("format {}, this release reads 1", char::from(*version)))
+                }
+                _ => bad("no frame begins there"),
+            });
         }
-        let kind = match fields.try_get_u32_le()? {
-            1 => Kind::Head,
-            2 => Kind::Group,
-            3 => Kind::Gap,
-            4 => Kind::Values,
-            5 => Kind::Index,
-            kind => {
-                return Err(bad(format!("frames of kind {kind} are unknown to this version")));
-            }
-        };
         let lengths = Lengths {
-            kind,
+            kind: fields.try_get_u32_le()?,
             meta: fields.try_get_u32_le()? as usize,
             body: fields.try_get_u32_le()? as usize,
             body_crc: fields.try_get_u32_le()?,
@@ -195,7 +198,15 @@ impl Lengths {
         if seeded_crc(seed, &header[..HEADER - 4], &meta) != self.crc {
             return Err(bad("the checksum of a frame header does not match"));
         }
-        Ok(Frame { kind: self.kind, meta, body_len: self.body, body_crc: self.body_crc })
+        let kind = match self.kind {
+            1 => Kind::Head,
+            2 => Kind::Group,
+            3 => Kind::Gap,
+            4 => Kind::Values,
+            5 => Kind::Index,
+            kind => return Err(later(format!("frames of kind {kind}"))),
+        };
+        Ok(Frame { kind, meta, body_len: self.body, body_crc: self.body_crc })
     }
 }
 
@@ -236,23 +247,29 @@ pub(super) fn put(out: &mut Vec<u8>, kind: Kind, meta: &[u8], body: &[u8], seed:
 /// Finds the next whole frame of the journal behind `from`, and its offset.
 ///
 /// `address` is that of the first byte. Used only where a frame is damaged.
+///
+/// # Errors
+/// Behind the damage stands a frame of a later release.
 pub(super) fn next_whole(
     bytes: &Bytes,
     from: usize,
     salt: u64,
     address: u64,
-) -> Option<(usize, Frame, Bytes)> {
+) -> Result<Option<(usize, Frame, Bytes)>, Unreadable> {
     let magic = MAGIC.to_le_bytes();
     let mut at = from;
-    while at < bytes.len() {
-        at += bytes[at..].windows(4).position(|window| window == magic)?;
+    while let Some(next) =
+        bytes.get(at..).and_then(|rest| rest.windows(4).position(|window| window == magic))
+    {
+        at += next;
         let seed = salt.wrapping_add(address + at as u64);
-        if let Ok((frame, body)) = Frame::split(&bytes.slice(at..), seed) {
-            return Some((at, frame, body));
+        match Frame::split(&bytes.slice(at..), seed) {
+            Ok((frame, body)) => return Ok(Some((at, frame, body))),
+            Err(later @ Unreadable::Later(_)) => return Err(later),
+            Err(_) => at += 1,
         }
-        at += 1;
     }
-    None
+    Ok(None)
 }
 
 /// The meta of a head: everything that is known before a segment begins.
@@ -349,7 +366,7 @@ pub(super) fn get_ends(bytes: &mut &[u8]) -> Result<Ends, Unreadable> {
     let mut ends = [0; COUNT];
     let count = usize::from(bytes.try_get_u8()?);
     let known =
-        ends.get_mut(..count).ok_or_else(|| bad("it names topics unknown to this version"))?;
+        ends.get_mut(..count).ok_or_else(|| later(format!("{count} topics instead of {COUNT}")))?;
     for end in known {
         *end = bytes.try_get_u64_le()?;
     }
@@ -377,8 +394,7 @@ fn get_positions(bytes: &mut &[u8]) -> Result<Positions, Unreadable> {
 
 pub(super) fn get_topic(bytes: &mut impl Buf) -> Result<Topic, Unreadable> {
     let number = bytes.try_get_u8()?;
-    Topic::by_number(number)
-        .ok_or_else(|| bad(format!("topic {number} is unknown to this version")))
+    Topic::by_number(number).ok_or_else(|| later(format!("a topic with number {number}")))
 }
 
 /// Stage names, at most 255 bytes: commits see to that.

@@ -97,7 +97,8 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::InUse`] when another process has it, [`Error::Corrupt`] when a file is damaged
-    /// other than by a torn end, [`Error::Ahead`] when a stage stands beyond the end.
+    /// other than by a torn end, [`Error::Later`] when a later release wrote to it, [`Error::Ahead`]
+    /// when a stage stands beyond the end.
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Journal, Error> {
         let folder = folder.as_ref();
         let files = Folder::create(folder).map_err(|source| Error::Io {

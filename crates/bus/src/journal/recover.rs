@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::Options;
 use super::files::{Files, read_full};
-use super::frame::{self, Head, Kind, Meta, Stages};
+use super::frame::{self, Head, Kind, Meta, Stages, Unreadable};
 use super::segment::{self, Scan, Segment, io_error, unreadable};
 use super::snapshot::{self, Snapshot};
 use super::state::State;
@@ -221,13 +221,16 @@ fn refuse_damage(files: &dyn Files, scan: &Scan, offset: u64) -> Result<(), Erro
     let base = scan.segment.base;
     let name = segment::file_name(base);
     let bytes = read_from(files, &name, offset)?;
+    let later = |why| unreadable(files, &name, offset, why);
+    let next = |at| frame::next_whole(&bytes, at, scan.head.salt, base + offset).map_err(later);
     let mut at = 1;
-    while let Some((found, frame, body)) =
-        frame::next_whole(&bytes, at, scan.head.salt, base + offset)
-    {
-        let durable = Meta::decode(&frame.meta).map(|meta| meta.durable);
-        if frame.kind == Kind::Group && durable.is_ok_and(|durable| durable > base + offset) {
-            return scan.sound(files);
+    while let Some((found, frame, body)) = next(at)? {
+        if frame.kind == Kind::Group {
+            match Meta::decode(&frame.meta) {
+                Ok(meta) if meta.durable > base + offset => return scan.sound(files),
+                Err(why @ Unreadable::Later(_)) => return Err(later(why)),
+                _ => {}
+            }
         }
         at = found + frame.len() as usize;
         drop(body);

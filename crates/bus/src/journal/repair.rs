@@ -62,7 +62,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::InUse`] while a server has the journal; damage that this cannot mend: a file that is
-    /// missing, a damaged snapshot.
+    /// missing, a damaged snapshot. [`Error::Later`] for what a later release wrote: that is no damage.
     pub async fn repair(
         folder: impl AsRef<Path>,
         options: Options,
@@ -168,6 +168,7 @@ impl Mending {
         let mut damage: Vec<Damage> = Vec::new();
         let head = match frame::Frame::split(&bytes, NO_SALT.wrapping_add(base)) {
             Ok((frame, _)) => Head::decode(&frame.meta).map_err(|why| unreadable(0, why))?,
+            Err(why @ Unreadable::Later(_)) => return Err(unreadable(0, why)),
             // It says what the segment before it knew at its end.
             Err(why) => match before.filter(|before| before.base == base) {
                 Some(before) => {
@@ -207,11 +208,13 @@ impl Mending {
                     }
                     continue;
                 }
+                Err(why @ Unreadable::Later(_)) => return Err(unreadable(at as u64, why)),
                 Err(why) => why,
             };
             let address = base + at as u64;
             let next =
                 frame::next_whole(&bytes.slice(at..), frame::HEADER, scan.head.salt, address);
+            let next = next.map_err(|why| unreadable(at as u64, why))?;
             let until = next.as_ref().map_or(bytes.len(), |(found, _, _)| at + found);
             if next.is_none() && last {
                 // A torn end: the next open cuts it.
@@ -252,7 +255,7 @@ fn lost(known: &Ends, ends: &Ends, here: &[(Topic, u64, u32)]) -> Vec<(Topic, u6
 
 fn reason(why: &Unreadable) -> String {
     match why {
-        Unreadable::Bad(reason) => reason.clone(),
+        Unreadable::Bad(reason) | Unreadable::Later(reason) => reason.clone(),
         Unreadable::Io(error) => error.to_string(),
     }
 }

@@ -188,7 +188,8 @@ pub(super) struct Scan {
 /// Walks through a segment file and checks every byte of it, up to the first bad frame.
 ///
 /// # Errors
-/// When its head is bad: a segment is created whole, so that is damage and no torn tail.
+/// When its head is bad: a segment is created whole, so that is damage and no torn tail. When a
+/// later release wrote something of it.
 pub(super) fn scan(files: &dyn Files, base: u64) -> Result<Scan, Error> {
     let name = file_name(base);
     let file = files.open(&name).map_err(|source| io_error(files, "opening", &name, source))?;
@@ -211,7 +212,7 @@ pub(super) fn scan(files: &dyn Files, base: u64) -> Result<Scan, Error> {
                 scan.bad = Some((offset, reason));
                 return Ok(scan);
             }
-            Err(Unreadable::Io(source)) => return Err(io_error(files, "reading", &name, source)),
+            Err(why) => return Err(unreadable(files, &name, offset, why)),
         }
     }
 }
@@ -335,6 +336,7 @@ pub(super) fn unreadable(files: &dyn Files, name: &str, offset: u64, why: Unread
         Unreadable::Bad(reason) => {
             Error::Corrupt { file: files.folder().join(name), offset, reason }
         }
+        Unreadable::Later(found) => Error::Later { file: files.folder().join(name), offset, found },
     }
 }
 
