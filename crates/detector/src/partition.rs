@@ -311,7 +311,8 @@ async fn newest_state(
 /// Whether there is a state that this release will never be able to use.
 fn is_refusal(error: &Error) -> bool {
     match error {
-        Error::State(_) | Error::Snapshot(snapshot::Error::TooOld { .. }) => true,
+        Error::State(error) => error.is_refusal(),
+        Error::Snapshot(snapshot::Error::TooOld { .. }) => true,
         Error::Snapshot(error) => error.is_refusal(),
         _ => false,
     }
@@ -334,12 +335,15 @@ fn lock(file: &Path) -> Result<File, Error> {
     }
 }
 
-/// Moves a state that cannot be used out of the way; what SQLite keeps beside it goes along.
+/// Moves a state that cannot be used out of the way, to the first free `….refused-<number>`; what
+/// SQLite keeps beside it goes along.
 fn set_aside(file: &Path) -> Result<(), Error> {
+    let mut names = (1..).map(|number: u64| file.with_extension(format!("refused-{number}")));
+    let aside = names.find(|aside| !aside.exists()).expect("there are more names than files");
     for ending in ["", "-wal", "-shm"] {
         let mut from = file.as_os_str().to_owned();
         from.push(ending);
-        let mut to = file.with_extension("refused").into_os_string();
+        let mut to = aside.clone().into_os_string();
         to.push(ending);
         match std::fs::rename(&from, &to) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

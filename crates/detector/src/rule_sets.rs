@@ -95,8 +95,18 @@ impl Topic {
         let (mut files, mut lists) = (BTreeMap::new(), BTreeMap::new());
         let (mut sets, mut active) = (Vec::new(), None);
         for Delivered { key, body, .. } in bus.newest(topic::RULES).await? {
-            let body = v1::RuleBody::decode(body).map_err(hubwarden_proto::Error::from)?;
-            match body.body {
+            let body = match v1::RuleBody::decode(body) {
+                Ok(body) => body.body,
+                Err(error) if key == ACTIVE => {
+                    return Err(hubwarden_proto::Error::from(error).into());
+                }
+                Err(error) => {
+                    // A set that needs it is incomplete; the others do not mind.
+                    tracing::warn!(?key, %error, "passed over a record of rules that is none");
+                    continue;
+                }
+            };
+            match body {
                 Some(v1::rule_body::Body::File(file)) => {
                     files.insert(key, file);
                 }
@@ -105,7 +115,8 @@ impl Topic {
                 }
                 Some(v1::rule_body::Body::Set(set)) if key == ACTIVE => active = Some(set),
                 Some(v1::rule_body::Body::Set(set)) => sets.push(set),
-                None => return Err(Error::IncompleteRuleSet),
+                // Something that a later release keeps here. What a set makes of it decides its hash.
+                None => {}
             }
         }
         sets.reverse();
@@ -150,7 +161,14 @@ impl<B: Bus> RuleSets<B> {
     pub(crate) async fn active(&self) -> Result<Arc<RuleSet>, Error> {
         let topic = Topic::read(&self.bus).await?;
         let set = topic.active.as_ref().ok_or(Error::NoRuleSet)?;
-        self.compile(&topic, set)
+        let rules = self.compile(&topic, set)?;
+        if !set.compiled.is_empty() && set.compiled[..] != rules.hash().0 {
+            return Err(Error::OtherRuleSet {
+                published: hex(&set.compiled),
+                here: rules.hash().to_string(),
+            });
+        }
+        Ok(rules)
     }
 
     /// The newest set, of all that were ever published, that has a rule with this content hash.
@@ -160,6 +178,7 @@ impl<B: Bus> RuleSets<B> {
     pub(crate) async fn holding(&self, rule: &Hash) -> Result<Option<Arc<RuleSet>>, Error> {
         let topic = Topic::read(&self.bus).await?;
         for set in topic.active.iter().chain(&topic.sets).take(COMPILED) {
+            // A rule that this release knows is the same in a set of which it does not know all.
             match self.compile(&topic, set) {
                 Ok(set) if set.get(rule).is_some() => return Ok(Some(set)),
                 Ok(_) => {}
@@ -212,14 +231,7 @@ impl<B: Bus> RuleSets<B> {
             compiled.insert(0, known.clone());
             return Ok(known.1);
         }
-        let rules = topic.book(set)?.compile().set;
-        if !set.compiled.is_empty() && set.compiled[..] != rules.hash().0 {
-            return Err(Error::OtherRuleSet {
-                published: hex(&set.compiled),
-                here: rules.hash().to_string(),
-            });
-        }
-        let rules = Arc::new(rules);
+        let rules = Arc::new(topic.book(set)?.compile().set);
         compiled.insert(0, (key, rules.clone()));
         compiled.truncate(COMPILED);
         Ok(rules)

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hubwarden_event::Finding;
 use hubwarden_proto as proto;
 use hubwarden_rules::{Changes, Put, StateKey, Stored};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 /// The layout of the file; another number is refused.
 pub(crate) const FORMAT: i64 = 1;
@@ -62,7 +62,7 @@ pub enum Error {
     },
     /// The file has another layout.
     #[error(
-        "the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it"
+        "the state file {file} has format {found}, this release reads {FORMAT}; start the release that wrote it, or move the file away to go on from a snapshot of before"
     )]
     Format {
         /// The file.
@@ -90,6 +90,28 @@ pub enum Error {
     Outbox(#[source] proto::Error),
 }
 
+impl Error {
+    /// Whether this release will never be able to use the file, rather than not now.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Sqlite { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::CannotOpen
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::DiskFull
+                        | ErrorCode::OutOfMemory
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::SystemIoFailure
+                )
+            ),
+            _ => true,
+        }
+    }
+}
+
 /// The state file of one input partition.
 #[derive(Debug)]
 pub struct State {
@@ -105,26 +127,28 @@ impl State {
     pub fn open(file: &Path, partition: u32) -> Result<Self, Error> {
         let failed = |source| Error::Sqlite { file: file.into(), doing: "opening it", source };
         let db = Connection::open(file).map_err(failed)?;
+        let number = |name: &str| -> Result<i64, Error> {
+            db.pragma_query_value(None, name, |row| row.get(0)).map_err(failed)
+        };
+        // Whatever is refused stays as it is.
+        let (found, mark) = (number("user_version")?, number("application_id")?);
+        let ours = i64::from(application_id(partition));
+        match found {
+            FORMAT if mark == ours || mark == 0 => {}
+            0 if mark == 0 && number("schema_version")? == 0 => {}
+            FORMAT | 0 => return Err(Error::Foreign { file: file.into(), partition }),
+            found => return Err(Error::Format { file: file.into(), found }),
+        }
         db.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         db.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
         db.pragma_update(None, "cache_size", CACHE_KIB).map_err(failed)?;
         db.set_prepared_statement_cache_capacity(32);
-        let found: i64 =
-            db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-        match found {
-            FORMAT => {}
-            0 => db
-                .execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"))
-                .map_err(failed)?,
-            found => return Err(Error::Format { file: file.into(), found }),
+        if found == 0 {
+            db.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"))
+                .map_err(failed)?;
         }
-        let ours = application_id(partition);
-        let mark: i32 =
-            db.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
-        match mark {
-            0 => db.pragma_update(None, "application_id", ours).map_err(failed)?,
-            mark if mark == ours => {}
-            _ => return Err(Error::Foreign { file: file.into(), partition }),
+        if mark == 0 {
+            db.pragma_update(None, "application_id", ours).map_err(failed)?;
         }
         Ok(Self { db, file: file.into() })
     }

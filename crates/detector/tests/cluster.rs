@@ -439,6 +439,48 @@ async fn matches_of_an_earlier_set_are_judged_by_it_even_by_who_came_later() {
     assert_eq!(cluster.findings().await.0.len() as u64, ACTORS);
 }
 
+/// Lets every set on the topic be one that compiles to something else where it was published.
+async fn as_by_another_release(bus: &Memory) {
+    let mut records = Vec::new();
+    for record in bus.newest(topic::RULES).await.unwrap() {
+        let mut body = v1::RuleBody::decode(record.body).unwrap();
+        if let Some(v1::rule_body::Body::Set(set)) = &mut body.body {
+            set.compiled = vec![7; 32].into();
+            records.push(Record::new(topic::RULES, record.key, body.encode_to_vec()));
+        }
+    }
+    assert_eq!(records.len(), 2, "the set and that it is active");
+    bus.writer("rules").commit(records, &Positions::none()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_rollback_matches_of_rules_that_both_releases_know_still_count() {
+    let mut cluster = Cluster::new().await;
+    let running = vec![cluster.matching(&Readiness::default())];
+    for round in 0..3 {
+        cluster.write(events(round)).await;
+    }
+    cluster.drained(&[(MATCH_STAGE, topic::EVENTS)]).await;
+    cluster.stop(running).await;
+    as_by_another_release(&cluster.bus).await;
+    book("", 100).publish(&cluster.bus).await.unwrap(); // what the release before has
+    let running = vec![cluster.correlate(Lost::Stop, &Readiness::default())];
+    cluster.drained(&[(CORRELATE_STAGE, topic::MATCHES)]).await;
+    cluster.stop(running).await;
+    assert_eq!(cluster.findings().await.0.len() as u64, ACTORS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_rule_or_of_a_later_kind_on_the_topic_of_rules_stops_nobody() {
+    let mut cluster = Cluster::new().await;
+    let later_kind = [0x7a, 0x02, 0x08, 0x01]; // field 15 of the body, which is none yet
+    for (key, body) in [("foreign", &b"not protobuf"[..]), ("later", &later_kind), ("empty", b"")] {
+        cluster.write(vec![Record::new(topic::RULES, key, Vec::from(body))]).await;
+    }
+    cluster.work(0..3).await;
+    assert_eq!(cluster.findings().await.0.len() as u64, ACTORS);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_snapshot_is_passed_over_for_the_one_before_it() {
     let mut cluster = Cluster::new().await;

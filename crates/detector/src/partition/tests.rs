@@ -91,3 +91,23 @@ async fn a_finding_keeps_its_trace_until_the_piece_of_the_outbox_that_has_it_is_
     }
     assert_eq!(partition.state.waiting().unwrap(), 0);
 }
+
+#[tokio::test]
+async fn a_state_that_is_refused_again_does_not_displace_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Correlating::alone(folder.path().into(), 0);
+    let file = folder.path().join("correlate-0.db");
+    for (round, name) in ["correlate-0.refused-1", "correlate-0.refused-2"].into_iter().enumerate()
+    {
+        let db = rusqlite::Connection::open(&file).unwrap();
+        db.pragma_update(None, "user_version", 90 + round as i64).unwrap(); // as a later release leaves it
+        drop(db);
+        let (partition, start) = Partition::open(&settings, 0, rules(), 1, 7).await.unwrap();
+        assert!(matches!(start, Start::Oldest), "everything that is kept is judged again");
+        assert_eq!(partition.position().unwrap(), 0);
+        drop(partition);
+        let aside = rusqlite::Connection::open(folder.path().join(name)).unwrap();
+        let version = aside.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+        assert_eq!(version.unwrap(), 90 + round as i64);
+    }
+}

@@ -318,11 +318,49 @@ fn the_outbox_holds_the_newest_version_until_it_is_cleared() {
 }
 
 #[test]
-fn another_format_is_refused_by_name() {
-    let stage = Stage::new();
-    stage.state.db.pragma_update(None, "user_version", 99).unwrap();
-    let file = stage.folder.path().join("correlate-0.db");
-    let error = State::open(&file, 0).unwrap_err();
-    assert!(matches!(error, Error::Format { found: 99, .. }), "{error}");
-    assert!(error.to_string().contains("correlate-0.db"));
+fn what_is_refused_is_named_and_stays_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("correlate-0.db");
+    let database = |sql: &str| {
+        let _ = std::fs::remove_file(&file);
+        Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+    };
+    let mark = application_id(0);
+    for (what, sql, said) in [
+        (
+            "newer",
+            format!("{SCHEMA} PRAGMA user_version = 99; PRAGMA application_id = {mark};"),
+            "has format 99, this release reads 1; start",
+        ),
+        (
+            "another program's",
+            "CREATE TABLE song (name TEXT);".into(),
+            "is not the state of partition 0",
+        ),
+        (
+            "another partition's",
+            format!("{SCHEMA} PRAGMA user_version = 1; PRAGMA application_id = {};", mark + 1),
+            "is not the state of partition 0",
+        ),
+    ] {
+        database(&sql);
+        let before = std::fs::read(&file).unwrap();
+        let error = State::open(&file, 0).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(said) && text.contains("correlate-0.db"), "{what}: {text}");
+        assert!(error.is_refusal(), "{what}");
+        assert_eq!(std::fs::read(&file).unwrap(), before, "{what}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{what}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_now_is_not_given_up() {
+    let folder = TempDir::new().unwrap();
+    let error = State::open(&folder.path().join("missing/correlate-0.db"), 0).unwrap_err();
+    assert!(!error.is_refusal(), "{error}");
+    let torn = folder.path().join("correlate-0.db");
+    std::fs::write(&torn, "no database ".repeat(100)).unwrap();
+    let error = State::open(&torn, 0).unwrap_err();
+    assert!(error.is_refusal(), "{error}");
 }
