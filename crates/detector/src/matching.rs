@@ -14,6 +14,7 @@ use hubwarden_service::trace;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::readiness::chain;
 use crate::rule_sets::{ActiveSet, LOOK, RuleSets};
 use crate::{Error, Readiness, metrics};
 
@@ -141,7 +142,7 @@ fn dead(delivered: &Delivered, error: &proto::Error) -> Record {
         position: RawPosition { partition: delivered.partition, offset: delivered.position },
         connection: None,
         origin: None,
-        reason: format!("not an event of this release: {error}"),
+        reason: format!("not an event of this release: {}", chain(error)),
         hash: Hash::of(&delivered.body),
         length: delivered.body.len() as u64,
         record: delivered.body.slice(..delivered.body.len().min(MAX_DEAD_BYTES)),

@@ -183,7 +183,8 @@ impl Partition {
                     Err(error) => {
                         counts.unreadable += 1;
                         let (partition, position) = (self.number, delivered.position);
-                        tracing::error!(partition, position, %error, "left a record of matches out");
+                        let error = crate::readiness::chain(&error);
+                        tracing::error!(partition, position, error, "left a record of matches out");
                     }
                 }
             }
