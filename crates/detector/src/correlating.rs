@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use hubwarden_event::{Finding, MatchBody};
@@ -53,7 +54,8 @@ impl Transient {
                     for key in keys {
                         let spilled = self.spilled.as_ref();
                         let stored = spilled.map(|state| state.load(&key)).transpose()?.flatten();
-                        load(&mut self.correlator, &key, stored)?;
+                        let file = Path::new("(temporary)");
+                        load(&mut self.correlator, &key, stored, file)?;
                     }
                 }
                 Outcome::UnknownRule(rule) => self.correlator.retire_rule(rule),
@@ -85,13 +87,15 @@ impl Transient {
     }
 }
 
-/// Puts what a store has under a key into memory.
+/// Puts what a state file has under a key into memory.
 pub(crate) fn load(
     correlator: &mut Correlator,
     key: &StateKey,
     stored: Option<Stored>,
+    file: &Path,
 ) -> Result<(), Error> {
-    Ok(correlator.load(key, stored.as_ref()).map_err(crate::state::Error::from)?)
+    let damaged = |source| crate::state::Error::Damaged { file: file.into(), source };
+    Ok(correlator.load(key, stored.as_ref()).map_err(damaged)?)
 }
 
 /// Stores what has changed, with the position behind it, and makes room in memory.

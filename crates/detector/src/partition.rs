@@ -250,7 +250,7 @@ impl Partition {
 
     fn load(&mut self, key: &StateKey) -> Result<(), Error> {
         let stored = self.state.load(key)?;
-        load(&mut self.correlator, key, stored)
+        load(&mut self.correlator, key, stored, &self.file)
     }
 
     /// Whether there is no snapshot of it.

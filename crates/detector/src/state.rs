@@ -82,9 +82,15 @@ pub enum Error {
     },
     /// A piece of state that this release cannot read.
     #[error(
-        "the state file holds a piece that cannot be read; move it away to build the state anew from the bus"
+        "the state file {file} holds a piece that cannot be read; move it away to go on from a snapshot, or to build the state anew from the bus"
     )]
-    Damaged(#[from] hubwarden_rules::StateError),
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with the piece.
+        #[source]
+        source: hubwarden_rules::StateError,
+    },
     /// A finding in the outbox that this release cannot read.
     #[error("the outbox of the correlator's state holds a finding that cannot be read")]
     Outbox(#[source] proto::Error),

@@ -170,8 +170,11 @@ impl Detector {
             }
             stop.cancel();
         };
-        let (ended, ()) = tokio::join!(running, watching);
-        ended.unwrap();
+        let mut running = std::pin::pin!(running);
+        tokio::select! {
+            ended = &mut running => panic!("{stage} ended by itself: {ended:?}"),
+            () = watching => running.await.unwrap(),
+        }
     }
 
     async fn judge(&self) {
@@ -302,6 +305,23 @@ async fn this_release_writes_the_state_of_the_newest_folder() {
     let detector = after_two_rounds().await;
     let (_here, file) = unpacked(&detector.snapshots()).await;
     golden::assert_unchanged("state", &dump(&file), &golden::state(&golden::newest()));
+}
+
+/// A piece of state is met in the middle of work; a file of another release is refused when it is
+/// opened. So the format of the file tells the layout of its pieces.
+#[test]
+fn a_new_layout_of_pieces_is_a_new_format_of_the_file() {
+    let mut layouts: BTreeMap<String, String> = BTreeMap::new();
+    for folder in golden::folders() {
+        let state = golden::state(&folder);
+        let parts = state["parts"].as_array().unwrap();
+        assert!(parts.len() > 5, "{}", folder.display());
+        for part in parts {
+            let layout = part[3].as_str().unwrap()[..2].to_owned();
+            let before = layouts.insert(state["format"].to_string(), layout.clone());
+            assert!(before.is_none_or(|before| before == layout), "{}", folder.display());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
