@@ -106,6 +106,7 @@ pub async fn run_correlate<B: Bus>(
             worked => worked?,
         };
         drop(working);
+        metrics::left_out(counts.unreadable);
         cycle.ended(Transaction::Committed);
         if lag.is_due() {
             metrics::lag(&CORRELATE, &reader).await;

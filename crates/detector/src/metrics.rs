@@ -15,6 +15,7 @@ use tracing::Span;
 static DEAD: Counter<0> = Counter::new(&catalogue::matching::REJECTED);
 static EVALUATION: Histogram<0> = Histogram::new(&catalogue::matching::EVALUATION);
 static RULES: Gauge<0> = Gauge::new(&catalogue::matching::RULES);
+static REJECTED: Counter<0> = Counter::new(&catalogue::correlate::REJECTED);
 static STATE_COMMIT: Histogram<0> = Histogram::new(&catalogue::correlate::STATE_COMMIT);
 static SNAPSHOT_AGE: Age<1> = Age::new(&catalogue::correlate::SNAPSHOT_AGE);
 static OUTBOX: Gauge<1> = Gauge::new(&catalogue::correlate::OUTBOX);
@@ -75,6 +76,11 @@ fn occurred_at(record: &Delivered) -> Option<i64> {
 /// Events that became dead letters.
 pub(crate) fn dead(events: u64) {
     DEAD.add(events, []);
+}
+
+/// Records of `matches` that were left out.
+pub(crate) fn left_out(records: u64) {
+    REJECTED.add(records, []);
 }
 
 /// Times all rules over one batch, until the guard is dropped.

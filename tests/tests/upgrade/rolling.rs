@@ -71,15 +71,11 @@ struct Seen {
 impl Seen {
     /// What this release writes for an event.
     fn written(&self, mut record: Record) -> Record {
-        let event = |body: &mut v1::EventBody| match &mut body.body {
-            Some(v1::event_body::Body::Event(event)) => {
+        if record.topic == topic::EVENTS {
+            let mut body = v1::EventBody::decode(record.body).unwrap();
+            if let Some(v1::event_body::Body::Event(event)) = &mut body.body {
                 event.record = self.with_names(&event.record).into();
             }
-            _ => {}
-        };
-        if record.topic == topic::EVENTS {
-            let mut body = v1::EventBody::decode(record.body.clone()).unwrap();
-            event(&mut body);
             record.body = body.encode_to_vec().into();
         }
         record
@@ -118,8 +114,8 @@ impl Seen {
 
     fn with_unknown(&self, record: &[u8]) -> Vec<u8> {
         let (mut cells, flags) = flat::read(record);
-        for cell in cells.iter_mut().filter(|cell| cell.field > Ok(self.release.reads - 1)) {
-            if cell.field.is_ok() {
+        for cell in &mut cells {
+            if cell.field.as_ref().is_ok_and(|id| *id >= self.release.reads) {
                 cell.field = Ok(u16::MAX - 1);
             }
         }

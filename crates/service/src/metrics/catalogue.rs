@@ -194,6 +194,8 @@ pub mod matching {
 pub mod correlate {
     use super::*;
     metrics! {
+        REJECTED: Counter "hubwarden_correlate_records_rejected_total", Records, [],
+            "Matches and marks that could not be read and were left out.";
         STATE_KEYS: Gauge "hubwarden_correlate_state_keys", Count, [PARTITION],
             "Group keys with open windows.";
         STATE_COMMIT: Histogram "hubwarden_correlate_state_commit_duration_seconds", Seconds, [],
