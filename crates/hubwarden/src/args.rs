@@ -83,7 +83,7 @@ pub enum Command {
 #[derive(Debug, Clone, Args)]
 pub struct Remote {
     /// Ask this service, such as https://HOST:7475, with the token and certificates of section [remote]
-    /// [default: the server that runs on the data folder, else nobody]
+    /// [default: the server that runs on the data folder, else this command itself]
     #[arg(long, value_name = "URL")]
     pub server: Option<String>,
 }

@@ -5,14 +5,14 @@ use hubwarden_proto::v1;
 use hubwarden_proto::v1::finding_service_client::FindingServiceClient;
 use hubwarden_proto::v1::rule_service_client::RuleServiceClient;
 use hubwarden_proto::v1::source_service_client::SourceServiceClient;
-use hubwarden_service::grpc::{self, ClientConfig, GrpcChannel};
+use hubwarden_service::grpc::{self, ClientConfig, ConnectError, GrpcChannel};
 use hubwarden_service::{grpc_limits, tls};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::Config;
 use crate::args::Remote;
 use crate::config::RemoteConfig;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, with_causes};
 use crate::server::Address;
 
 /// The largest answer, in bytes.
@@ -37,7 +37,14 @@ impl Client {
         client
             .validate_at("--server")
             .map_err(|invalid| Failure::usage(format!("--server: {}", invalid.reason)))?;
-        Ok(Some(Self { channel: grpc::connect(&client).await? }))
+        let channel = grpc::connect(&client).await.map_err(|error| {
+            let next = match error {
+                ConnectError::Unreachable { .. } => "; check --server and that the service runs",
+                _ => "",
+            };
+            Failure::new(Exit::Failed, with_causes(&error) + next)
+        })?;
+        Ok(Some(Self { channel }))
     }
 
     /// The channel with what says who calls, for any service.
@@ -62,13 +69,12 @@ impl Client {
 }
 
 /// Asks a server, again where that changes nothing and it could not answer.
-pub(crate) async fn ask<T, F>(method: &str, attempt: impl FnMut() -> F) -> Result<T, Failure>
+pub(crate) async fn ask<T, F>(method: &str, attempt: impl FnMut() -> F) -> Result<T, Status>
 where
     F: Future<Output = Result<Response<T>, Status>>,
 {
     let path = format!("/hubwarden.v1.{method}");
-    let answer = grpc::call(&path, attempt).await;
-    Ok(answer.map_err(|status| refused(&status))?.into_inner())
+    Ok(grpc::call(&path, attempt).await?.into_inner())
 }
 
 /// A running server of this data folder.
@@ -117,21 +123,22 @@ impl Local {
     }
 }
 
-/// The failure that a status of the server stands for.
-fn refused(status: &Status) -> Failure {
-    let exit = match status.code() {
-        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Exit::Denied,
-        tonic::Code::InvalidArgument => Exit::Usage,
-        _ => Exit::Failed,
-    };
-    if status.code() == tonic::Code::Unimplemented {
-        let text = "the service at this address does not answer that: sources are asked for at hubwarden-collector, \
-                    rules at hubwarden-detector, findings at hubwarden-console";
-        return Failure::new(exit, text);
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let exit = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Exit::Denied,
+            Code::InvalidArgument => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        if status.code() == Code::Unimplemented {
+            let text = "the service at this address does not answer that: sources are told by hubwarden-collector, \
+                        rules by hubwarden-detector, findings by hubwarden-console";
+            return Self::new(exit, text);
+        }
+        // a connection that broke says why below
+        let cause = std::error::Error::source(&status).map(tls::explain);
+        Self::new(exit, cause.unwrap_or_else(|| status.message().into()))
     }
-    // a connection that broke says why below
-    let cause = std::error::Error::source(status).map(tls::explain);
-    Failure::new(exit, cause.unwrap_or_else(|| status.message().into()))
 }
 
 /// A time as the wire has it; 0 when open.

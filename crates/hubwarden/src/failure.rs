@@ -79,7 +79,6 @@ failed! {
     hubwarden_console::Error => Exit::Failed,
     hubwarden_collector::Error => Exit::Failed,
     hubwarden_detector::UnknownRule => Exit::Usage,
-    hubwarden_service::grpc::ConnectError => Exit::Failed,
     std::io::Error => Exit::Failed,
     serde_json::Error => Exit::Failed,
 }

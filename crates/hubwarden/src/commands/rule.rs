@@ -9,6 +9,7 @@ use hubwarden_normalizer::Normalizer;
 use hubwarden_proto::v1;
 use hubwarden_rules::{ProblemSeverity, RuleFile, lint};
 use serde::Serialize;
+use tonic::Code;
 
 use super::configure;
 use super::serve::tell_refused;
@@ -87,7 +88,12 @@ impl Shelf {
         };
         let request = v1::GetRuleRequest { name: name.into() };
         let get = async || client.rules().get_rule(request.clone()).await;
-        Ok(client::ask("RuleService/GetRule", get).await?.rule.unwrap_or_default())
+        match client::ask("RuleService/GetRule", get).await {
+            Ok(answer) => Ok(answer.rule.unwrap_or_default()),
+            // a wrong name is wrong usage, whoever says so
+            Err(status) if status.code() == Code::NotFound => Err(Failure::usage(status.message())),
+            Err(status) => Err(status.into()),
+        }
     }
 }
 
