@@ -131,6 +131,17 @@ fn over_the_network(home: &Home) {
         assert!(!there.is_empty(), "{list:?}");
         assert_eq!(ids(&there), ids(&at_home), "{list:?}");
     }
+    let event = json!({
+        "action": "org.disable_saml", "actor": "mallory", "org": "elsewhere",
+        "@timestamp": 1_790_000_000_000_i64, "_document_id": "imported-1",
+    });
+    away.write("one.ndjson", event.to_string());
+    let imported = ask(&["import", "one.ndjson"]).expect(0);
+    assert!(imported.err.contains("1 read, 0 rejected"), "{}", imported.err);
+    until("the imported finding", PATIENCE, || {
+        let found = ask(&["finding", "list", "--org", "elsewhere", "-o", "ndjson"]).expect(0);
+        (!found.out.is_empty()).then_some(())
+    });
     let gone = away.run(&["rule", "list", "--server", "http://127.0.0.1:1"]).expect(1);
     assert!(gone.err.contains("cannot reach") && gone.err.contains("check --server"), "{gone:?}");
     assert!(away.run(&["rule", "list", "--server", "x"]).expect(2).err.contains("no address"));

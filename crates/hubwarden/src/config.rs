@@ -317,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_to_a_service_is_checked_and_starts_at_the_same_folder() {
+        let check = |text: &str| toml::from_str::<Config>(text).unwrap().validate();
+        let named = |text: &str| check(text).unwrap_err().key;
+        assert_eq!(named("[remote]\ntls = { cert = 'tls.crt' }"), "remote.tls.key");
+        assert_eq!(named("[remote]\ndeadline_s = 0"), "remote.deadline_s");
+        let text = "[remote]\ntoken = { file = 't' }\ntls = { ca = 'ca.crt' }";
+        let mut config: Config = toml::from_str(text).unwrap();
+        config.resolve_paths(Path::new("/etc/hw"));
+        assert_eq!(config.remote.token, Some(SecretRef::File("/etc/hw/t".into())));
+        assert_eq!(config.remote.tls.unwrap().ca, Some("/etc/hw/ca.crt".into()));
+    }
+
+    #[test]
     fn files_of_the_bus_start_at_the_folder_of_the_configuration() {
         let text = "[bus]\nkind = 'kafka'\n[bus.kafka]\nbrokers = ['k:9092']\ntls = { ca = 'ca.crt' }\n\
                     sasl = { mechanism = 'plain', user = 'u', password = { file = 'password' } }";

@@ -48,6 +48,23 @@ fn every_method_of_the_contract_has_its_row_and_no_other_has() {
 }
 
 #[test]
+fn the_page_for_operators_tells_every_method_with_its_roles() {
+    let page = files("docs", "kubernetes.md").pop().unwrap();
+    let page = std::fs::read_to_string(page).unwrap();
+    let ours = METHODS.iter().filter(|method| method.path.starts_with("/hubwarden."));
+    for method in ours {
+        let (service, name) =
+            method.path.strip_prefix("/hubwarden.v1.").unwrap().split_once('/').unwrap();
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{service}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/kubernetes.md has no row of {service}"));
+        let roles: Vec<_> = method.roles.iter().map(|role| role.as_str()).collect();
+        let is_told = row.contains(&format!("`{name}`"))
+            && row.contains(&format!("| {} |", roles.join(", ")));
+        assert!(is_told, "{}: {roles:?} is not what `{row}` says", method.path);
+    }
+}
+
+#[test]
 fn nobody_but_those_who_bring_records_may_write_them() {
     for method in METHODS.iter().filter(|method| !method.idempotent) {
         for role in [Role::Viewer, Role::Auditor] {
