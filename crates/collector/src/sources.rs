@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::Error;
-use crate::audit::{self, Clock, Connection, left_over, source_id};
+use crate::audit::{self, Clock, Connection, id_of, left_over};
 
 /// Tells of sources that are no connections, such as what a demo makes up.
 type Others = Arc<dyn Fn() -> Vec<SourceStatus> + Send + Sync>;
@@ -92,7 +92,7 @@ impl<B: Bus> Sources<B> {
         sources.extend(cursors.into_iter().filter_map(|(id, cursor)| match cursor {
             Ok(cursor) => left_over(&id, &cursor),
             Err(error) => Some(SourceStatus {
-                id: source_id(&id),
+                id: id_of(&id),
                 connection: id,
                 feed: Feed::AuditRest.to_string(),
                 errors: 1,

@@ -29,4 +29,4 @@ pub use check::{CheckLine, CheckReport, Level, check};
 pub use config::{Connection, Poll, validate_all};
 pub use poller::{Clock, Poller, git_loss, system_clock};
 pub use status::{FeedStatus, GitLoss, Status};
-pub(crate) use status::{left_over, source_id};
+pub(crate) use status::{id_of, left_over};

@@ -92,15 +92,11 @@ impl Status {
     /// The source that this process reads by this connection.
     pub fn source(&self, connection: &Connection) -> SourceStatus {
         SourceStatus {
-            id: source_id(&connection.id),
+            id: id_of(&connection.id),
             connection: connection.name.clone(),
             scope: connection.scope(),
             interval_ms: i64::try_from(connection.poll.interval.as_millis()).unwrap_or(i64::MAX),
-            last_event: self
-                .feeds
-                .iter()
-                .find(|feed| feed.until.is_none())
-                .and_then(|live| live.last_event_at),
+            last_event: live(&self.feeds).and_then(|live| live.last_event_at),
             // what is left out by GitHub is an error, too, though the requests do not fail
             errors: self.failing.max(u64::from(self.error.is_some())),
             last_error: self.error.clone(),
@@ -119,7 +115,7 @@ pub(crate) fn left_over(id: &str, cursor: &v1::Cursor) -> Option<SourceStatus> {
     let first = cursor.feeds.iter().find(of_feed)?;
     let scope = first.scope.split('#').next().unwrap_or_default();
     Some(SourceStatus {
-        id: source_id(id),
+        id: id_of(id),
         connection: id.into(),
         scope: scope.into(),
         reader: Reader::Nobody,
@@ -128,13 +124,17 @@ pub(crate) fn left_over(id: &str, cursor: &v1::Cursor) -> Option<SourceStatus> {
 }
 
 /// What a source is asked for by.
-pub(crate) fn source_id(connection: &str) -> String {
+pub(crate) fn id_of(connection: &str) -> String {
     format!("{connection}/{}", Feed::AuditRest)
+}
+
+/// The part that follows what happens.
+fn live(feeds: &[FeedStatus]) -> Option<&FeedStatus> {
+    feeds.iter().find(|feed| feed.until.is_none())
 }
 
 /// How far the parts of a source are, taken together.
 fn progress(feeds: &[FeedStatus]) -> SourceStatus {
-    let live = feeds.iter().find(|feed| feed.until.is_none());
     let backfills = || feeds.iter().filter(|feed| feed.until.is_some());
     let through = |feed: &FeedStatus| feed.through.unwrap_or(feed.from);
     let backfill = backfills().map(|feed| feed.from).min().map(|from| Backfill {
@@ -146,7 +146,7 @@ fn progress(feeds: &[FeedStatus]) -> SourceStatus {
     SourceStatus {
         feed: Feed::AuditRest.to_string(),
         records: feeds.iter().map(|feed| feed.records).sum(),
-        read_through: live.and_then(|live| live.through),
+        read_through: live(feeds).and_then(|live| live.through),
         backfill,
         ..SourceStatus::default()
     }

@@ -2,7 +2,7 @@ use hubwarden_bus::Journal;
 use hubwarden_collector::audit;
 use hubwarden_console::Status;
 use hubwarden_console::web::now;
-use hubwarden_event::SourceStatus;
+use hubwarden_event::{Reader, SourceStatus};
 
 use super::configure;
 use crate::Config;
@@ -91,11 +91,9 @@ pub(super) async fn losses(
     for connection in &config.github {
         if let Some(lost) = audit::git_loss(journal, connection, now()).await? {
             sources.push(SourceStatus {
-                connection: connection.name.clone(),
-                feed: hubwarden_event::Feed::AuditRest.to_string(),
-                scope: connection.scope(),
                 lost: Some(lost.to_string()),
-                ..SourceStatus::default()
+                reader: Reader::Nobody,
+                ..audit::Status::default().source(connection)
             });
         }
     }
