@@ -63,6 +63,8 @@ fn no_command_panics_when_nobody_reads() {
         &["finding", "timeline", id],
         &["finding", "get", "NOPE"],
         &["event", "normalize", "off.ndjson"],
+        &["source", "list"],
+        &["source", "get", "NOPE"],
         &["rule", "list"],
         &["rule", "get", "sso-disabled"],
         &["rule", "lint"],
@@ -78,7 +80,14 @@ fn no_command_panics_when_nobody_reads() {
 fn a_server_is_asked_by_commands_that_nobody_reads() {
     let home = Home::default();
     let server = Server::start(&home);
-    for args in [&["status"][..], &["status", "--link"], &["finding", "list"], &["doctor"]] {
+    for args in [
+        &["status"][..],
+        &["status", "--link"],
+        &["finding", "list"],
+        &["source", "list"],
+        &["rule", "list"],
+        &["doctor"],
+    ] {
         check(&home, args);
     }
     assert!(server.stop().success());

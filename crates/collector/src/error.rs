@@ -154,6 +154,22 @@ pub enum Error {
     /// The server that records are pushed to is not there.
     #[error("cannot reach the server; start it with `hubwarden serve` or check the address")]
     Connect(#[from] tonic::transport::Error),
+    /// No source is called so.
+    #[error("there is no source `{id}`; {hint}")]
+    NoSource {
+        /// What was asked for.
+        id: String,
+        /// What was probably meant, or where to look.
+        hint: String,
+    },
+    /// Several sources belong to what is called so.
+    #[error("`{name}` stands for several sources; ask for one of {ids}")]
+    SeveralSources {
+        /// What was asked for.
+        name: String,
+        /// The sources.
+        ids: String,
+    },
     /// The task was stopped before its end.
     #[error("stopped before the end; what was read so far is stored")]
     Stopped,

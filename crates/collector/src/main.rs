@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use hubwarden_bus::{BusConfig, Kafka};
-use hubwarden_collector::IngestApi;
 use hubwarden_collector::audit::{Connection, Poller, system_clock, validate_all};
+use hubwarden_collector::{IngestApi, SourceApi, Sources};
 use hubwarden_proto::CONTRACT;
 use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
@@ -75,8 +75,10 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let bus = &process.config.bus;
     let kafka = bus.kafka.clone().resolve(|password| password.resolve())?;
     let kafka = Kafka::connect(kafka).await?.member(&bus.member());
+    let mut sources = Sources::new(kafka.clone(), system_clock());
     for connection in process.config.github.clone() {
-        let poller = Poller::new(connection, LEAD, system_clock());
+        let poller = Poller::new(connection.clone(), LEAD, system_clock());
+        sources.add(connection, poller.status());
         let (kafka, stop) = (kafka.clone(), process.stop.clone());
         process.tasks.spawn(async move { Ok(poller.run(&kafka, stop).await?) });
     }
@@ -84,6 +86,8 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let most = server.max_message();
     let ingest = IngestApi::service(kafka);
     let server = server.with_service(grpc_limits!(server ingest, most));
+    let sources = SourceApi::service(sources);
+    let server = server.with_service(grpc_limits!(server sources, most));
     process.serve(server);
     Ok(process)
 }

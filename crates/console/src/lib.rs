@@ -26,9 +26,7 @@ pub use error::Error;
 pub use filter::{Filter, parse_when};
 pub use findings::{Findings, RawBytes, TimelineEntry, raw_bytes};
 pub use stages::{LINE, watch_stages};
-pub use status::{
-    Backfill, BlindRule, Health, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
-};
+pub use status::{StageStatus, Status, StatusProvider};
 pub use store::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, MAX_PAGE, Order, Page, PageToken,
     PostgresStore, RuleCount, SeverityCounts, SqliteStore, StoreConfig, StoreKind, Unreadable,

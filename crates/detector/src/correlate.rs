@@ -360,6 +360,7 @@ async fn answer<B: Bus>(
     rule: Hash,
 ) -> Result<Answer, Error> {
     let (_, active) = rules.wait(ready, stop).await?.ok_or(Error::Stopped)?;
+    let active = active.set.clone();
     if active.get(&rule).is_some() {
         return Ok(Answer::Sets(vec![active]));
     }

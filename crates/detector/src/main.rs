@@ -10,14 +10,14 @@ use clap::{Parser, ValueEnum};
 use hubwarden_bus::{BusConfig, Kafka, topic};
 use hubwarden_detector::snapshot::{S3, Target};
 use hubwarden_detector::{
-    Correlating, ListSource, Lost, Readiness, Rulebook, RulesConfig, Snapshots, run_correlate,
-    run_match,
+    CORRELATE_STAGE, Correlating, ListSource, Lost, MATCH_STAGE, Readiness, RuleApi, Rulebook,
+    RulesConfig, Snapshots, run_correlate, run_match,
 };
 use hubwarden_proto::CONTRACT;
 use hubwarden_service::process::{self, Flags, Process, Sections, ServerConfig, ServiceConfig};
 use hubwarden_service::{
     GrpcConfig, Health, HealthConfig, Invalid, LogConfig, SecretRef, TaskError, TaskResult,
-    TelemetryConfig, TokensConfig, Validate,
+    TelemetryConfig, TokensConfig, Validate, grpc_limits,
 };
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -156,10 +156,12 @@ async fn begin(
     let kafka = bus.kafka.clone().resolve(|password| password.resolve())?;
     let kafka = Kafka::connect(kafka).await?;
     let stop = process.stop.clone();
+    let mut api = RuleApi::default();
     if role != Some(Role::Correlate) {
         Rulebook::read(&rules, &lists)?.publish(&kafka).await?;
         let ready = Readiness::default();
-        process.tasks.spawn(tell("match", ready.clone(), process.health.clone(), stop.clone()));
+        api.add(MATCH_STAGE, ready.clone());
+        process.tasks.spawn(tell(MATCH_STAGE, ready.clone(), process.health.clone(), stop.clone()));
         let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let (kafka, stop) = (kafka.clone(), stop.clone());
         process
@@ -178,13 +180,22 @@ async fn begin(
         let lateness_ms = i64::from(detection.lateness_min) * 60_000;
         let correlating = Correlating { dir: state.dir, lateness_ms, snapshots, lost };
         let ready = Readiness::default();
-        process.tasks.spawn(tell("correlate", ready.clone(), process.health.clone(), stop.clone()));
+        api.add(CORRELATE_STAGE, ready.clone());
+        process.tasks.spawn(tell(
+            CORRELATE_STAGE,
+            ready.clone(),
+            process.health.clone(),
+            stop.clone(),
+        ));
         let kafka = kafka.member(&bus.member());
         process.tasks.spawn(async move {
             Ok(run_correlate(kafka, correlating, ready, stop, |_| {}).await?)
         });
     }
     let server = process.grpc(CONTRACT)?;
+    let most = server.max_message();
+    let rules = api.service();
+    let server = server.with_service(grpc_limits!(server rules, most));
     process.serve(server);
     Ok(process)
 }

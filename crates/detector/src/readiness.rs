@@ -4,6 +4,8 @@ use std::sync::Arc;
 use hubwarden_event::Hash;
 use tokio::sync::watch;
 
+use crate::LoadedRules;
+
 /// Why a stage is not ready, as it stands now; clones tell the same.
 ///
 /// A stage that cannot judge says so here and takes no batch, instead of ending: probes then keep
@@ -11,7 +13,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Readiness {
     reasons: Arc<watch::Sender<BTreeMap<String, String>>>,
-    rule_set: Arc<watch::Sender<Option<Hash>>>,
+    rules: Arc<watch::Sender<Option<Arc<LoadedRules>>>>,
 }
 
 impl Default for Readiness {
@@ -20,7 +22,7 @@ impl Default for Readiness {
         let starting = ("stage".into(), "it is starting".into());
         Self {
             reasons: Arc::new(watch::Sender::new(BTreeMap::from([starting]))),
-            rule_set: Arc::new(watch::Sender::new(None)),
+            rules: Arc::new(watch::Sender::new(None)),
         }
     }
 }
@@ -44,11 +46,16 @@ impl Readiness {
 
     /// Hash of the rule set that the stage judges by; every replica comes to tell the same.
     pub fn rule_set(&self) -> Option<Hash> {
-        *self.rule_set.borrow()
+        self.rules.borrow().as_ref().map(|rules| rules.set.hash())
     }
 
-    pub(crate) fn judges_by(&self, set: Hash) {
-        self.rule_set.send_replace(Some(set));
+    /// The rules that the stage judges by.
+    pub(crate) fn rules(&self) -> Option<Arc<LoadedRules>> {
+        self.rules.borrow().clone()
+    }
+
+    pub(crate) fn judges_by(&self, rules: Arc<LoadedRules>) {
+        self.rules.send_replace(Some(rules));
     }
 
     /// Notes or clears what stands in the way of one part; the first time it is logged.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::readiness::chain;
-use crate::{Error, Readiness, Rulebook};
+use crate::{Error, LoadedRules, Readiness, Rulebook};
 
 /// Key of the record on `rules` that says which rules judge.
 const ACTIVE: &[u8] = b"active";
@@ -147,7 +147,7 @@ pub(crate) struct RuleSets<B> {
 }
 
 /// A set under the hash of its record.
-type Compiled = (Hash, Arc<RuleSet>);
+type Compiled = (Hash, Arc<LoadedRules>);
 
 impl<B: Bus> RuleSets<B> {
     pub(crate) fn new(bus: B) -> Self {
@@ -159,13 +159,17 @@ impl<B: Bus> RuleSets<B> {
     /// # Errors
     /// There is none, it is incomplete, or this release does not make of it what its publisher did.
     pub(crate) async fn active(&self) -> Result<Arc<RuleSet>, Error> {
+        Ok(self.load().await?.set.clone())
+    }
+
+    async fn load(&self) -> Result<Arc<LoadedRules>, Error> {
         let topic = Topic::read(&self.bus).await?;
         let set = topic.active.as_ref().ok_or(Error::NoRuleSet)?;
         let rules = self.compile(&topic, set)?;
-        if !set.compiled.is_empty() && set.compiled[..] != rules.hash().0 {
+        if !set.compiled.is_empty() && set.compiled[..] != rules.set.hash().0 {
             return Err(Error::OtherRuleSet {
                 published: hex(&set.compiled),
-                here: rules.hash().to_string(),
+                here: rules.set.hash().to_string(),
             });
         }
         Ok(rules)
@@ -180,7 +184,7 @@ impl<B: Bus> RuleSets<B> {
         for set in topic.active.iter().chain(&topic.sets).take(COMPILED) {
             // A rule that this release knows is the same in a set of which it does not know all.
             match self.compile(&topic, set) {
-                Ok(set) if set.get(rule).is_some() => return Ok(Some(set)),
+                Ok(rules) if rules.set.get(rule).is_some() => return Ok(Some(rules.set.clone())),
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "an earlier rule set is passed over"),
             }
@@ -197,7 +201,7 @@ impl<B: Bus> RuleSets<B> {
         &self,
         ready: &Readiness,
         stop: &CancellationToken,
-    ) -> Result<Option<(u64, Arc<RuleSet>)>, Error> {
+    ) -> Result<Option<(u64, Arc<LoadedRules>)>, Error> {
         loop {
             match self.read().await {
                 Ok(read) => {
@@ -214,16 +218,16 @@ impl<B: Bus> RuleSets<B> {
         }
     }
 
-    async fn read(&self) -> Result<(u64, Arc<RuleSet>), Error> {
+    async fn read(&self) -> Result<(u64, Arc<LoadedRules>), Error> {
         let end = self.end().await?;
-        Ok((end, self.active().await?))
+        Ok((end, self.load().await?))
     }
 
     async fn end(&self) -> Result<u64, Error> {
         Ok(self.bus.ends().await?.get(topic::RULES, 0).unwrap_or(0))
     }
 
-    fn compile(&self, topic: &Topic, set: &v1::RuleSet) -> Result<Arc<RuleSet>, Error> {
+    fn compile(&self, topic: &Topic, set: &v1::RuleSet) -> Result<Arc<LoadedRules>, Error> {
         let key = Hash(hash_parts([set.encode_to_vec().as_slice()]));
         let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = compiled.iter().position(|(known, _)| *known == key) {
@@ -231,7 +235,7 @@ impl<B: Bus> RuleSets<B> {
             compiled.insert(0, known.clone());
             return Ok(known.1);
         }
-        let rules = Arc::new(topic.book(set)?.compile().set);
+        let rules = Arc::new(LoadedRules::of(topic.book(set)?));
         compiled.insert(0, (key, rules.clone()));
         compiled.truncate(COMPILED);
         Ok(rules)
@@ -289,10 +293,10 @@ impl<B: Bus> ActiveSet<B> {
         &mut self,
         stop: &CancellationToken,
     ) -> Result<Option<Arc<RuleSet>>, Error> {
-        let Some((end, set)) = self.sets.wait(&self.ready, stop).await? else { return Ok(None) };
+        let Some((end, rules)) = self.sets.wait(&self.ready, stop).await? else { return Ok(None) };
         self.seen = end;
-        self.ready.judges_by(set.hash());
-        Ok(Some(set))
+        self.ready.judges_by(rules.clone());
+        Ok(Some(rules.set.clone()))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The vocabulary of Hubwarden: raw records, events, matches, findings, their ids, and the flat record.
+//! The vocabulary of Hubwarden: raw records, events, matches, findings, their ids, the flat record, and
+//! what is told of sources and rules.
 //!
 //! Nothing here reads a clock, does IO or waits. Times are arguments or fields, ids are derived
 //! from content, so the same input gives the same bytes wherever and whenever it is processed.
@@ -12,6 +13,8 @@ mod id;
 mod matched;
 mod normalized;
 mod raw;
+mod rules_status;
+mod source;
 mod time;
 
 pub use canonical::canonical_json;
@@ -28,4 +31,6 @@ pub use raw::{
     ContentType, DeadLetter, Feed, Kind, MAX_DEAD_BYTES, Origin, Progress, RawBody, RawRecord,
     RunEnd, UnknownName,
 };
+pub use rules_status::{BlindRule, RulesStatus};
+pub use source::{Backfill, Reader, SourceHealth, SourceStatus};
 pub use time::{InvalidTime, Timestamp};

@@ -68,12 +68,24 @@ pub enum Command {
     /// Events: how records become what rules read
     #[command(subcommand)]
     Event(Event),
+    /// Sources: what is read of GitHub, and how that goes
+    #[command(subcommand)]
+    Source(Source),
     /// Rules: what is looked for
     #[command(subcommand)]
     Rule(Rule),
     /// The configuration in force
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// Whom a command asks.
+#[derive(Debug, Clone, Args)]
+pub struct Remote {
+    /// Ask this service, such as https://HOST:7475, with the token and certificates of section [remote]
+    /// [default: the server that runs on the data folder, else this command itself]
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
 }
 
 /// Options of `demo`.
@@ -128,6 +140,9 @@ pub struct Import {
     /// Connection that the records belong to [default: the only one configured, else `import`]
     #[arg(long, value_name = "NAME")]
     pub connection: Option<String>,
+    /// Whom to give them to.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// Options of `status`.
@@ -171,6 +186,9 @@ pub struct FindingFilter {
     /// What comes first: worst or newest
     #[arg(long, default_value = "worst")]
     pub sort: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// Commands on findings.
@@ -191,6 +209,9 @@ pub enum Finding {
 pub struct FindingId {
     /// The id, or a beginning that only one finding has
     pub id: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// Commands on events.
@@ -207,11 +228,30 @@ pub struct Normalize {
     pub file: PathBuf,
 }
 
+/// Commands on sources.
+#[derive(Debug, Subcommand)]
+pub enum Source {
+    /// List the sources of all connections, whoever reads them
+    List(Remote),
+    /// Show one source with everything
+    Get(SourceId),
+}
+
+/// Names a source.
+#[derive(Debug, Args)]
+pub struct SourceId {
+    /// The id, such as octo-corp/audit-rest, or the id or name of its connection
+    pub id: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
 /// Commands on rules.
 #[derive(Debug, Subcommand)]
 pub enum Rule {
     /// List the rules that are loaded, with what each is blind for
-    List,
+    List(Remote),
     /// Show one rule
     Get(RuleName),
     /// Check rule files: names, fields, actions, modifiers
@@ -227,6 +267,9 @@ pub enum Rule {
 pub struct RuleName {
     /// The rule's name or id
     pub name: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub remote: Remote,
 }
 
 /// Options of `rule lint`.

@@ -3,54 +3,96 @@ use std::path::Path;
 use hubwarden_event::Timestamp;
 use hubwarden_proto::v1;
 use hubwarden_proto::v1::finding_service_client::FindingServiceClient;
-use tonic::metadata::MetadataValue;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use hubwarden_proto::v1::rule_service_client::RuleServiceClient;
+use hubwarden_proto::v1::source_service_client::SourceServiceClient;
+use hubwarden_service::grpc::{self, ClientConfig, ConnectError, GrpcChannel};
+use hubwarden_service::{grpc_limits, tls};
+use tonic::{Code, Response, Status};
 
-use crate::failure::{Exit, Failure};
+use crate::Config;
+use crate::args::Remote;
+use crate::config::RemoteConfig;
+use crate::failure::{Exit, Failure, with_causes};
 use crate::server::Address;
 
-/// Shows the API token with every call.
-#[derive(Clone)]
-pub(crate) struct Token(MetadataValue<tonic::metadata::Ascii>);
+/// The largest answer, in bytes.
+const MAX_ANSWER: usize = 64 << 20;
 
-impl Interceptor for Token {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
-        Ok(request)
-    }
-}
-
-/// A running server of this data folder.
+/// A server that commands ask: one of this data folder, or a service elsewhere.
 pub(crate) struct Client {
-    /// Where it is.
-    pub(crate) address: Address,
-    channel: Channel,
-    token: Token,
+    channel: GrpcChannel,
 }
 
 impl Client {
+    /// The service that is named, else the server that runs on the data folder, if one answers.
+    ///
+    /// # Errors
+    /// The service that is named cannot be reached.
+    pub(crate) async fn of(remote: &Remote, config: &Config) -> Result<Option<Self>, Failure> {
+        let Some(url) = &remote.server else {
+            return Ok(Local::find(&config.storage.data_dir).await.map(|local| local.client));
+        };
+        let RemoteConfig { token, tls, deadline_s } = config.remote.clone();
+        let client = ClientConfig { url: url.clone(), tls, token, deadline_s };
+        client
+            .validate_at("--server")
+            .map_err(|invalid| Failure::usage(format!("--server: {}", invalid.reason)))?;
+        let channel = grpc::connect(&client).await.map_err(|error| {
+            let next = match error {
+                ConnectError::Unreachable { .. } => "; check --server and that the service runs",
+                _ => "",
+            };
+            Failure::new(Exit::Failed, with_causes(&error) + next)
+        })?;
+        Ok(Some(Self { channel }))
+    }
+
+    /// The channel with what says who calls, for any service.
+    pub(crate) fn service(&self) -> GrpcChannel {
+        self.channel.clone()
+    }
+
+    /// Findings.
+    pub(crate) fn findings(&self) -> FindingServiceClient<GrpcChannel> {
+        grpc_limits!(client FindingServiceClient::new(self.service()), MAX_ANSWER)
+    }
+
+    /// Rules.
+    pub(crate) fn rules(&self) -> RuleServiceClient<GrpcChannel> {
+        grpc_limits!(client RuleServiceClient::new(self.service()), MAX_ANSWER)
+    }
+
+    /// Sources.
+    pub(crate) fn sources(&self) -> SourceServiceClient<GrpcChannel> {
+        grpc_limits!(client SourceServiceClient::new(self.service()), MAX_ANSWER)
+    }
+}
+
+/// Asks a server, again where that changes nothing and it could not answer.
+pub(crate) async fn ask<T, F>(method: &str, attempt: impl FnMut() -> F) -> Result<T, Status>
+where
+    F: Future<Output = Result<Response<T>, Status>>,
+{
+    let path = format!("/hubwarden.v1.{method}");
+    Ok(grpc::call(&path, attempt).await?.into_inner())
+}
+
+/// A running server of this data folder.
+pub(crate) struct Local {
+    /// Where it is.
+    pub(crate) address: Address,
+    client: Client,
+}
+
+impl Local {
     /// The server that runs on this data folder, if one answers.
     pub(crate) async fn find(data_dir: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(Address::file(data_dir)).ok()?;
         let address: Address = serde_json::from_str(&text).ok()?;
-        let endpoint = Endpoint::from_shared(format!("http://{}", address.listen)).ok()?;
-        let channel =
-            endpoint.connect_timeout(std::time::Duration::from_secs(2)).connect().await.ok()?;
-        let token = format!("Bearer {}", address.api_token).parse().ok()?;
-        Some(Self { address, channel, token: Token(token) })
-    }
-
-    /// The channel with the token, for any service.
-    pub(crate) fn service(&self) -> InterceptedService<Channel, Token> {
-        InterceptedService::new(self.channel.clone(), self.token.clone())
-    }
-
-    /// The findings of the server.
-    pub(crate) fn findings(&self) -> FindingServiceClient<InterceptedService<Channel, Token>> {
-        FindingServiceClient::new(self.service()).max_decoding_message_size(64 << 20)
+        let url = format!("http://{}", address.listen);
+        let config = ClientConfig { url, ..ClientConfig::default() };
+        let channel = grpc::connect_as(&config, &address.api_token).await.ok()?;
+        Some(Self { address, client: Client { channel } })
     }
 
     /// A JSON answer of the server's API.
@@ -81,14 +123,22 @@ impl Client {
     }
 }
 
-/// The failure that a status of the server stands for.
-pub(crate) fn refused(status: &Status) -> Failure {
-    let exit = match status.code() {
-        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Exit::Denied,
-        tonic::Code::InvalidArgument => Exit::Usage,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, status.message())
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let exit = match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied => Exit::Denied,
+            Code::InvalidArgument => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        if status.code() == Code::Unimplemented {
+            let text = "the service at this address does not answer that: sources are told by hubwarden-collector, \
+                        rules by hubwarden-detector, findings by hubwarden-console";
+            return Self::new(exit, text);
+        }
+        // a connection that broke says why below
+        let cause = std::error::Error::source(&status).map(tls::explain);
+        Self::new(exit, cause.unwrap_or_else(|| status.message().into()))
+    }
 }
 
 /// A time as the wire has it; 0 when open.
@@ -96,9 +146,12 @@ pub(crate) fn millis(time: Option<Timestamp>) -> i64 {
     time.map_or(0, Timestamp::as_millis)
 }
 
+/// The failure of a server whose answer this release does not understand.
+pub(crate) fn foreign(error: hubwarden_proto::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("the server is of another release: {error}"))
+}
+
 /// A finding of the wire as the vocabulary has it.
 pub(crate) fn finding(finding: v1::Finding) -> Result<hubwarden_event::Finding, Failure> {
-    finding.try_into().map_err(|error: hubwarden_proto::Error| {
-        Failure::new(Exit::Failed, format!("the server is of another release: {error}"))
-    })
+    finding.try_into().map_err(foreign)
 }

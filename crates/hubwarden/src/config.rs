@@ -7,7 +7,7 @@ use hubwarden_bus::kafka::Settings as Kafka;
 use hubwarden_detector::snapshot::S3;
 use hubwarden_detector::{ListSource, RulesConfig};
 use hubwarden_service::config::{self, Loaded};
-use hubwarden_service::{Invalid, LogConfig, SecretRef, Validate};
+use hubwarden_service::{ClientTls, Invalid, LogConfig, SecretRef, Validate};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -37,6 +37,8 @@ pub struct Config {
     pub lists: BTreeMap<String, ListSource>,
     /// `[detection]`
     pub detection: DetectionConfig,
+    /// `[remote]`: what commands show to the service that `--server` names.
+    pub remote: RemoteConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -168,6 +170,26 @@ impl Default for DetectionConfig {
     }
 }
 
+/// Section `[remote]`: how commands reach the service that `--server` names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RemoteConfig {
+    /// The token that is shown, where a certificate does not say who calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretRef>,
+    /// What to trust and show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ClientTls>,
+    /// How long a call may take, in seconds.
+    pub deadline_s: u64,
+}
+
+impl Default for RemoteConfig {
+    fn default() -> Self {
+        Self { token: None, tls: None, deadline_s: 30 }
+    }
+}
+
 impl Validate for Config {
     fn validate(&self) -> Result<(), Invalid> {
         let listen: Result<std::net::SocketAddr, _> = self.server.listen.parse();
@@ -190,6 +212,7 @@ impl Validate for Config {
             ("storage.keep_days", u64::from(self.storage.keep_days)),
             ("storage.budget_gib", self.storage.budget_gib),
             ("server.grace_s", self.server.grace_s),
+            ("remote.deadline_s", self.remote.deadline_s),
         ] {
             if value == 0 {
                 return Err(Invalid::new(key, "must be at least 1"));
@@ -202,6 +225,9 @@ impl Validate for Config {
         hubwarden_collector::audit::validate_all(&self.github)?;
         hubwarden_normalizer::Networks::parse(networks(&self.networks))
             .map_err(|error| Invalid::new("networks", error.to_string()))?;
+        if let Some(tls) = &self.remote.tls {
+            tls.validate_at("remote.tls")?;
+        }
         self.log.validate()
     }
 }
@@ -223,6 +249,8 @@ impl Config {
         self.bus.kafka = bus.kafka;
         self.state.s3.secret_key =
             self.state.s3.secret_key.take().map(|key| key.relative_to(folder));
+        self.remote.token = self.remote.token.take().map(|token| token.relative_to(folder));
+        self.remote.tls = self.remote.tls.take().map(|tls| tls.relative_to(folder));
         for path in &mut self.rules.dirs {
             *path = folder.join(&*path);
         }
@@ -286,6 +314,19 @@ mod tests {
             let said = check(text).unwrap_err();
             assert!(said.contains(named), "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_shown_to_a_service_is_checked_and_starts_at_the_same_folder() {
+        let check = |text: &str| toml::from_str::<Config>(text).unwrap().validate();
+        let named = |text: &str| check(text).unwrap_err().key;
+        assert_eq!(named("[remote]\ntls = { cert = 'tls.crt' }"), "remote.tls.key");
+        assert_eq!(named("[remote]\ndeadline_s = 0"), "remote.deadline_s");
+        let text = "[remote]\ntoken = { file = 't' }\ntls = { ca = 'ca.crt' }";
+        let mut config: Config = toml::from_str(text).unwrap();
+        config.resolve_paths(Path::new("/etc/hw"));
+        assert_eq!(config.remote.token, Some(SecretRef::File("/etc/hw/t".into())));
+        assert_eq!(config.remote.tls.unwrap().ca, Some("/etc/hw/ca.crt".into()));
     }
 
     #[test]

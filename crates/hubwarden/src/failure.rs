@@ -78,6 +78,7 @@ failed! {
     hubwarden_bus::Error => Exit::Failed,
     hubwarden_console::Error => Exit::Failed,
     hubwarden_collector::Error => Exit::Failed,
+    hubwarden_detector::UnknownRule => Exit::Usage,
     std::io::Error => Exit::Failed,
     serde_json::Error => Exit::Failed,
 }

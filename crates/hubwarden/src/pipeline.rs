@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubwarden_bus::{Bus, Journal, Options, topic};
 use hubwarden_console::{Findings, LINE, SqliteStore, raw_bytes};
-use hubwarden_detector::{Correlating, Readiness, Rulebook};
+use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, RuleApi, Rulebook};
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
 use tokio::task::JoinSet;
@@ -76,6 +76,8 @@ pub struct Pipeline<B = Journal> {
     pub bus: B,
     /// The questions about what was found.
     pub findings: Findings,
+    /// The questions about the rules that judge.
+    pub rules: RuleApi,
     passed: Arc<Mutex<Passed>>,
 }
 
@@ -131,20 +133,23 @@ impl<B: Bus<Reader: Sync>> Pipeline<B> {
             let told = move |counts| update(&tell, |passed| passed.normalized.merge(counts));
             Ok(hubwarden_normalizer::run(here, normalizer, token, told).await?)
         });
+        let mut rules = RuleApi::default();
+        let ready = Readiness::default();
+        rules.add(MATCH_STAGE, ready.clone());
         let (here, token, tell) = (bus.clone(), stop.clone(), passed.clone());
         tasks.spawn(async move {
             let told = move |counts: hubwarden_detector::MatchCounts| {
                 update(&tell, |passed| passed.matches += counts.matches);
             };
-            let ready = Readiness::default();
             Ok(hubwarden_detector::run_match(here, threads, ready, token, told).await?)
         });
+        let ready = Readiness::default();
+        rules.add(CORRELATE_STAGE, ready.clone());
         let (here, token, tell) = (bus.clone(), stop.clone(), passed.clone());
         tasks.spawn(async move {
             let told = move |counts: hubwarden_detector::CorrelateCounts| {
                 update(&tell, |passed| passed.findings += counts.findings);
             };
-            let ready = Readiness::default();
             Ok(hubwarden_detector::run_correlate(here, correlating, ready, token, told).await?)
         });
         // The store has the position; the bus is told only so that it may forget.
@@ -153,7 +158,7 @@ impl<B: Bus<Reader: Sync>> Pipeline<B> {
         tasks.spawn(
             async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
         );
-        Ok(Self { bus, findings, passed })
+        Ok(Self { bus, findings, rules, passed })
     }
 
     /// What has passed so far.
@@ -217,8 +222,6 @@ pub(crate) fn findings_file(data_dir: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use hubwarden_detector::{CORRELATE_STAGE, MATCH_STAGE};
-
     use super::*;
 
     #[test]

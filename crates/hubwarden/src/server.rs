@@ -3,12 +3,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hubwarden_bus::Bus;
-use hubwarden_collector::IngestApi;
+use hubwarden_collector::{IngestApi, SourceApi, Sources};
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{Access, Findings, StatusProvider};
+use hubwarden_detector::RuleApi;
 use hubwarden_normalizer::{EventApi, Networks};
 use hubwarden_proto::v1::event_service_server::EventServiceServer;
-use hubwarden_service::TaskResult;
+use hubwarden_service::{TaskResult, grpc_limits};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +50,18 @@ impl Address {
 /// A call holds at most one record of 32 MiB.
 const MAX_MESSAGE: usize = 40 << 20;
 
+/// What a server answers from.
+pub(crate) struct Answers<B> {
+    /// Takes what is pushed.
+    pub(crate) bus: B,
+    /// The networks by which records are normalized.
+    pub(crate) networks: Networks,
+    pub(crate) findings: Findings,
+    pub(crate) sources: Sources<B>,
+    pub(crate) rules: RuleApi,
+    pub(crate) status: StatusProvider,
+}
+
 /// Pages, JSON API and gRPC on one loopback address.
 pub(crate) struct Server {
     listener: TcpListener,
@@ -63,11 +76,9 @@ impl Server {
     pub(crate) async fn bind(
         listen: SocketAddr,
         data_dir: &Path,
-        bus: impl Bus,
-        networks: Networks,
-        findings: Findings,
-        status: StatusProvider,
+        answers: Answers<impl Bus>,
     ) -> Result<Self, Failure> {
+        let Answers { bus, networks, findings, sources, rules, status } = answers;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let text = format!(
                 "cannot listen on {listen}: {error}; stop what uses the port, or set server.listen (demo: --listen) to another"
@@ -83,15 +94,20 @@ impl Server {
             public_hosts: Arc::new([]),
             clock: web::now,
         };
+        // one check before all of them
         let checked = access.clone();
-        let ingest = InterceptedService::new(IngestApi::service(bus), move |request| {
-            checked.intercept(request)
-        });
-        let checked = access.clone();
-        let events =
-            EventServiceServer::new(EventApi::new(networks)).max_decoding_message_size(MAX_MESSAGE);
-        let events = InterceptedService::new(events, move |request| checked.intercept(request));
-        let own = Routes::new(ingest).add_service(events).into_axum_router().reset_fallback();
+        let check = move |request| checked.intercept(request);
+        let ingest = InterceptedService::new(IngestApi::service(bus), check.clone());
+        let events = EventServiceServer::new(EventApi::new(networks));
+        let events = grpc_limits!(server events, MAX_MESSAGE);
+        let sources = grpc_limits!(server SourceApi::service(sources), MAX_MESSAGE);
+        let rules = grpc_limits!(server rules.service(), MAX_MESSAGE);
+        let own = Routes::new(ingest)
+            .add_service(InterceptedService::new(events, check.clone()))
+            .add_service(InterceptedService::new(sources, check.clone()))
+            .add_service(InterceptedService::new(rules, check))
+            .into_axum_router()
+            .reset_fallback();
         let router = web::router(state.clone()).merge(web::grpc(&state)).merge(own);
         Ok(Self { listener, router, access, address, data_dir: data_dir.into() })
     }

@@ -8,6 +8,7 @@ mod body;
 mod convert;
 mod error;
 mod finding;
+mod status;
 
 /// The generated messages and services.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]

@@ -3,11 +3,13 @@
 mod client;
 mod guard;
 mod methods;
+mod page;
 mod server;
 
-pub use client::{ClientConfig, ConnectError, GrpcChannel, Outgoing, call, connect};
+pub use client::{ClientConfig, ConnectError, GrpcChannel, Outgoing, call, connect, connect_as};
 pub use guard::{Guard, Guarded};
 pub use methods::{METHODS, Method, method};
+pub use page::{Page, page};
 pub use server::{GrpcConfig, Server, ServerError};
 #[doc(hidden)]
 pub use tonic::codec::CompressionEncoding;

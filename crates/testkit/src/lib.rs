@@ -19,5 +19,5 @@ pub use home::{Home, Memory, Ran};
 pub use kafka::{Certificates, Fault, Kafka, Options as KafkaOptions, PASSWORD, Proxy, USER, api};
 pub use postgres::Postgres;
 pub use server::Server;
-pub use services::{INGEST_TOKEN, Services};
+pub use services::{INGEST_TOKEN, Services, VIEWER_TOKEN};
 pub use waiting::until;

@@ -15,6 +15,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Token with which records may be pushed to every service that [`Services`] starts.
 pub const INGEST_TOKEN: &str = "hwt_ingest";
+/// Token with which every service that [`Services`] starts may be read.
+pub const VIEWER_TOKEN: &str = "hwt_viewer";
+/// SHA-256 of [`VIEWER_TOKEN`].
+const VIEWER_SHA256: &str = "b93c30245a5d87cfac8e4b6ac4eefa2a405fe749a319625f9ec2a3b121fa164d";
 /// SHA-256 of [`INGEST_TOKEN`]: a configuration holds nothing else.
 const INGEST_SHA256: &str = "841b5aedf8e5c9c50dbf87f247cb10900fc25840739cc6a9826508c567ab0f11";
 
@@ -57,6 +61,7 @@ impl Services {
             format = "json"
             [tokens]
             test = {{ sha256 = "{INGEST_SHA256}", role = "ingest", expires = "2099-01-01T00:00:00Z" }}
+            reader = {{ sha256 = "{VIEWER_SHA256}", role = "viewer", expires = "2099-01-01T00:00:00Z" }}
             {more}
             "#
         );

@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 /// The methods of the contract, as a request names them.
-fn contract() -> BTreeSet<String> {
+fn contract_methods() -> BTreeSet<String> {
     let mut methods = BTreeSet::new();
     for path in files("proto/hubwarden/v1", ".proto") {
         let text = std::fs::read_to_string(path).unwrap();
@@ -38,9 +38,30 @@ fn contract() -> BTreeSet<String> {
 fn every_method_of_the_contract_has_its_row_and_no_other_has() {
     let ours = METHODS.iter().map(|method| method.path).filter(|path| !path.starts_with("/grpc."));
     let rows: BTreeSet<_> = ours.map(str::to_owned).collect();
-    assert_eq!(rows, contract(), "crates/service/src/grpc/methods.rs and proto/ name the same");
+    assert_eq!(
+        rows,
+        contract_methods(),
+        "crates/service/src/grpc/methods.rs and proto/ name the same"
+    );
     let paths: BTreeSet<_> = METHODS.iter().map(|method| method.path).collect();
     assert_eq!(paths.len(), METHODS.len(), "no method stands twice");
+}
+
+#[test]
+fn the_page_for_operators_tells_every_method_with_its_roles() {
+    let page = files("docs", "kubernetes.md").pop().unwrap();
+    let page = std::fs::read_to_string(page).unwrap();
+    let ours = METHODS.iter().filter(|method| method.path.starts_with("/hubwarden."));
+    for method in ours {
+        let (service, name) =
+            method.path.strip_prefix("/hubwarden.v1.").unwrap().split_once('/').unwrap();
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{service}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/kubernetes.md has no row of {service}"));
+        let roles: Vec<_> = method.roles.iter().map(|role| role.as_str()).collect();
+        let is_told = row.contains(&format!("`{name}`"))
+            && row.contains(&format!("| {} |", roles.join(", ")));
+        assert!(is_told, "{}: {roles:?} is not what `{row}` says", method.path);
+    }
 }
 
 #[test]
@@ -89,7 +110,10 @@ async fn reflection_tells_the_contract_where_it_is_on_and_to_whom_may_read() {
                 panic!("{answer:?}")
             };
             let names: BTreeSet<_> = list.service.into_iter().map(|one| one.name).collect();
-            assert!(names.contains("hubwarden.v1.FindingService"), "{names:?}");
+            for method in contract_methods() {
+                let service = method.split('/').nth(1).unwrap();
+                assert!(names.contains(service), "{service}: {names:?}");
+            }
         } else {
             assert!(answer.is_err(), "reflection is off");
         }

@@ -1,6 +1,5 @@
 //! What a broker, a network and a kill do in the middle of a commit.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use hubwarden_bus::kafka::Settings;
@@ -35,7 +34,10 @@ fn copies(batch: &Batch) -> Vec<Record> {
 
 /// Copies `raw` to `events` as a stage does, until it has seen so many commits through.
 async fn copy(bus: &Cluster, records: usize) {
-    let mut reader = bus.reader("stage", &[RAW]).unwrap();
+    copy_with(bus.reader("stage", &[RAW]).unwrap(), records).await;
+}
+
+async fn copy_with(mut reader: impl Source + Sink, records: usize) {
     let mut done = 0;
     while done < records {
         let batch = reader.next_batch(Limit::records(50)).await.unwrap();
@@ -103,6 +105,37 @@ async fn lost_answers_double_nothing() {
     check(&bus, 150).await;
 }
 
+/// The cluster takes a transaction back while its commit is on the way, and then refuses that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_comes_too_late_is_delivered_again() {
+    let kafka = tokio::task::spawn_blocking(cluster).await.unwrap();
+    let direct = settings(kafka.addresses());
+    let bus = Cluster::connect(direct.clone()).await.unwrap();
+    write(&bus, 0..10).await;
+    let _alone = PROXIES.lock().await;
+    let mut behind = direct.clone();
+    behind.brokers = kafka.addresses_behind_proxies();
+    let flaky = Cluster::connect(behind).await.unwrap();
+    let mut reader = flaky.reader("stage", &[RAW]).unwrap();
+    let batch = next(&mut reader, Limit::default()).await.unwrap();
+    kafka.fault(Fault::Hold(api::END_TXN));
+    let committing = tokio::spawn(async move {
+        let result = reader.commit(copies(&batch), &batch.consumed()).await;
+        (reader, result)
+    });
+    tokio::task::block_in_place(|| kafka.proxy(0).wait_for_hits(1, PATIENCE));
+    let taken_back = async {
+        while bus.ends().await.unwrap().iter().all(|(topic, _, end)| topic != EVENTS || end == 0) {}
+    };
+    tokio::time::timeout(PATIENCE, taken_back).await.unwrap();
+    assert_eq!(read_all(&bus, EVENTS).await.unwrap(), []);
+    kafka.fault(Fault::None);
+    let (reader, refused) = tokio::time::timeout(PATIENCE, committing).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(Error::Reassigned { .. })), "{refused:?}");
+    tokio::time::timeout(PATIENCE, copy_with(reader, 10)).await.unwrap();
+    check(&bus, 10).await;
+}
+
 /// Each of three brokers fails once, in another way, while records are written one by one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_costs_time_only() {
@@ -114,35 +147,37 @@ async fn an_outage_costs_time_only() {
         let bus = bus.clone();
         async move { copy(&bus, 300).await }
     });
-    let written = Arc::new(tokio::sync::Notify::new());
-    let writing = tokio::spawn({
-        let (bus, written) = (bus.clone(), written.clone());
-        async move {
-            for number in 0..300 {
-                write(&bus, number..number + 1).await;
-                if number % 100 == 30 {
-                    written.notify_one();
+    for number in 0..3 {
+        let numbers = 100 * number..100 * (number + 1);
+        let (tell, written) = tokio::sync::oneshot::channel();
+        let writing = tokio::spawn({
+            let bus = bus.clone();
+            async move {
+                write(&bus, numbers.start..numbers.start + 30).await;
+                let _ = tell.send(()); // nobody listens when the test has failed
+                for number in numbers.skip(30) {
+                    write(&bus, number..number + 1).await;
                 }
             }
+        });
+        tokio::time::timeout(PATIENCE, written).await.unwrap().unwrap();
+        match number {
+            0 => tokio::task::block_in_place(|| {
+                kafka.stop(0);
+                kafka.start_again(0);
+            }),
+            1 => tokio::task::block_in_place(|| {
+                kafka.kill(1);
+                kafka.start_again(1);
+            }),
+            _ => {
+                kafka.freeze(2);
+                tokio::time::sleep(Duration::from_secs(3)).await; // the outage itself
+                kafka.thaw(2);
+            }
         }
-    });
-    let has_written =
-        || async { tokio::time::timeout(PATIENCE, written.notified()).await.unwrap() };
-    has_written().await;
-    tokio::task::block_in_place(|| {
-        kafka.stop(0);
-        kafka.start_again(0);
-    });
-    has_written().await;
-    tokio::task::block_in_place(|| {
-        kafka.kill(1);
-        kafka.start_again(1);
-    });
-    has_written().await;
-    kafka.freeze(2);
-    tokio::time::sleep(Duration::from_secs(3)).await; // the outage itself
-    kafka.thaw(2);
-    tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, writing).await.unwrap().unwrap();
+    }
     tokio::time::timeout(PATIENCE, copying).await.unwrap().unwrap();
     check(&bus, 300).await;
 }

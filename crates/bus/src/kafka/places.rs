@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
+use rdkafka::statistics::{Partition as Told, Statistics};
 
 use super::Lag;
 use super::context::{is_refusal, offset, unavailable};
@@ -148,8 +148,8 @@ impl Worker {
             let Some(transactions) = &mut self.transactions else {
                 unreachable!("it was made just now")
             };
-            let offsets = (!offsets.is_empty()).then_some((&list, &group));
-            let ended = transactions.run(&self.inner.names, outputs, offsets);
+            let consumed = (!offsets.is_empty()).then_some((list, group));
+            let ended = transactions.run(&self.inner.names, outputs, consumed);
             self.inner.counts.transaction(ended.is_ok());
             ended.map_err(|failed| match failed {
                 Failed::NotBegun(reason) => Error::Unavailable { doing, reason },
@@ -193,27 +193,21 @@ impl Worker {
     /// Moves behind marks of transactions, where nothing else is left to read.
     ///
     /// They take positions but are no records, so a reader that has read everything would seem to
-    /// be behind for ever. What the client says that it has fetched is in its queue before it says
-    /// so; the queue was found empty after the client said it, so no record lies before that place,
-    /// unless reading began elsewhere meanwhile.
+    /// be behind for ever.
     pub(super) fn settle(&mut self) -> bool {
         let Some((figures, made)) = self.figures.take() else { return false };
         let mut moved = Offsets::new();
         let mut passed = false;
         for (at, place) in &mut self.owned {
-            let fetched = partition(&figures, self.inner.names.of(at.0), at.1);
-            let fetched = fetched.and_then(|of| u64::try_from(of.next_offset).ok());
-            let (Some(next), Some(fetched)) = (place.next, fetched) else { continue };
-            // What the client says may be of before reading began here, until a record came.
-            let is_of_now = place.read_at.map_or(place.fresh, |read_at| made > read_at);
-            if !is_of_now || fetched <= next {
+            let told = partition(&figures, self.inner.names.of(at.0), at.1);
+            let Some(behind) = told.and_then(|told| behind_marks(place, told, made)) else {
                 continue;
+            };
+            if place.stored == place.next || place.stored == place.read_end {
+                place.stored = Some(behind);
+                moved.insert(*at, behind);
             }
-            if place.stored == Some(next) || place.stored == place.read_end {
-                place.stored = Some(fetched);
-                moved.insert(*at, fetched);
-            }
-            place.next = Some(fetched);
+            place.next = Some(behind);
             passed = true;
         }
         if !moved.is_empty() {
@@ -272,11 +266,21 @@ impl Worker {
     }
 }
 
-fn partition<'a>(
-    figures: &'a Statistics,
-    topic: &str,
-    number: u32,
-) -> Option<&'a rdkafka::statistics::Partition> {
+/// Where a reader stands when it passes marks; nothing when a record may lie before that place.
+///
+/// What the client says that it has fetched was in its queue before it said so, and it looks at the
+/// length of its queue after: when that is empty, everything it has fetched had been handed to the
+/// thread of the reader. That a poll brings no record proves nothing: one that had to work on an
+/// event may come back without, and late.
+fn behind_marks(place: &Place, told: &Told, made: Instant) -> Option<u64> {
+    let fetched = u64::try_from(told.next_offset).ok()?;
+    // What the client says may be of before reading began here, until a record came.
+    let is_of_now = place.read_at.map_or(place.fresh, |read_at| made > read_at);
+    let passes = place.next.is_some_and(|next| fetched > next);
+    (is_of_now && passes && told.fetchq_cnt == 0).then_some(fetched)
+}
+
+fn partition<'a>(figures: &'a Statistics, topic: &str, number: u32) -> Option<&'a Told> {
     figures.topics.get(topic)?.partitions.get(&i32::try_from(number).ok()?)
 }
 
@@ -292,5 +296,26 @@ fn not_stored(error: &KafkaError) -> Error {
         ) => Error::Reassigned { reason: error.to_string() },
         Some(Is::FencedInstanceId) => Error::Fatal { doing: "a commit", reason: error.to_string() },
         _ => unavailable("a commit", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passes_marks_only_when_every_record_before_was_handed_over() {
+        let read_at = Instant::now();
+        let later = read_at + Duration::from_millis(1);
+        let place = || Place { next: Some(5), read_at: Some(read_at), ..Place::default() };
+        let told = |next_offset, fetchq_cnt| Told { next_offset, fetchq_cnt, ..Told::default() };
+        assert_eq!(behind_marks(&place(), &told(7, 0), later), Some(7));
+        assert_eq!(behind_marks(&place(), &told(7, 1), later), None, "a record is in the queue");
+        assert_eq!(behind_marks(&place(), &told(5, 0), later), None, "it stands there");
+        assert_eq!(behind_marks(&place(), &told(-1001, 0), later), None, "nothing was fetched");
+        assert_eq!(behind_marks(&place(), &told(7, 0), read_at), None, "said before the record");
+        let begun = |fresh| Place { read_at: None, fresh, ..place() };
+        assert_eq!(behind_marks(&begun(false), &told(7, 0), later), None, "perhaps of before");
+        assert_eq!(behind_marks(&begun(true), &told(7, 0), later), Some(7));
     }
 }

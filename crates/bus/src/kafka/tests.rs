@@ -112,11 +112,23 @@ async fn a_writer_that_cannot_know_how_a_commit_ended_ends() {
     let mut writer = kafka.writer("w");
     let record = || vec![Record::new(RAW, "k", "x")];
     writer.commit(record(), &Positions::none()).await.unwrap();
-    mock.request_errors(Api::EndTxn, &[Answer::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+    mock.request_errors(Api::EndTxn, &[Answer::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE]);
     for _ in 0..2 {
         let refused = writer.commit(record(), &Positions::none()).await;
         assert!(matches!(refused, Err(Error::Fatal { .. })), "{refused:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_whose_transaction_was_open_for_too_long_goes_on() {
+    let (mock, kafka) = mock().await;
+    let mut writer = kafka.writer("w");
+    let record = || vec![Record::new(RAW, "k", "x")];
+    writer.commit(record(), &Positions::none()).await.unwrap();
+    mock.request_errors(Api::EndTxn, &[Answer::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+    let refused = writer.commit(record(), &Positions::none()).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    writer.commit(record(), &Positions::none()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,20 +207,47 @@ async fn check(
             wrong.push(format!("{} has replication {copies}, not {wanted}", topic.name()));
         }
     }
+    for (&topic, told) in topics.iter().zip(told(inner, admin, topics).await?) {
+        wrong.extend(contradictions(inner.names.of(topic), &layout_of(inner, topic), &told));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Topics { wrong: wrong.join("; ") }) }
+}
+
+/// The settings of topics, once the broker that is asked knows all of them.
+///
+/// One that has not heard yet of a topic that was just made answers with none at all.
+async fn told(
+    inner: &Inner,
+    admin: &AdminClient<DefaultClientContext>,
+    topics: &[Topic],
+) -> Result<Vec<ConfigResource>, Error> {
     let asked = topics.iter().map(|topic| ResourceSpecifier::Topic(inner.names.of(*topic)));
     let asked: Vec<_> = asked.collect();
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let told = admin.describe_configs(&asked, &options).await;
-    let told = told.map_err(|error| inner.why("reading the settings of the topics", &error))?;
-    for (&topic, told) in topics.iter().zip(told) {
-        let name = inner.names.of(topic);
-        let told = told.map_err(|code| {
-            let reason = format!("{name}: {code}");
-            inner.why_refused("reading the settings of a topic", reason, code)
-        })?;
-        wrong.extend(contradictions(name, &layout_of(inner, topic), &told));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let told = admin.describe_configs(&asked, &options).await;
+        let told = told.map_err(|error| inner.why("reading the settings of the topics", &error))?;
+        let told = topics.iter().zip(told).map(|(topic, told)| match told {
+            Ok(told) => Ok(Some(told).filter(|told| !told.entries.is_empty())),
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
+            Err(code) => {
+                let reason = format!("{}: {code}", inner.names.of(*topic));
+                Err(inner.why_refused("reading the settings of a topic", reason, code))
+            }
+        });
+        let told: Vec<Option<ConfigResource>> = told.collect::<Result<_, _>>()?;
+        if let Some(unknown) = told.iter().position(Option::is_none) {
+            if Instant::now() > deadline {
+                let name = inner.names.of(topics[unknown]);
+                let reason = format!("a broker knows no settings of {name} after {PATIENCE:?}");
+                return Err(Error::Unavailable { doing: "reading the settings of topics", reason });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        }
+        return Ok(told.into_iter().flatten().collect());
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Error::Topics { wrong: wrong.join("; ") }) }
 }
 
 fn contradictions(name: &str, layout: &Layout, told: &ConfigResource) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Transactions, and what to do about each of their errors.
 
+use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -15,6 +17,8 @@ use crate::{Error, Record};
 
 /// How long one call may take before it is looked at again.
 const TURN: Duration = Duration::from_secs(5);
+/// When a call that should have come back after a turn never will.
+const HANGS: Duration = Duration::from_secs(7);
 /// How often a client may fail to get ready before another takes its place.
 const TRIES: u32 = 5;
 /// Between two looks at the queue of the client.
@@ -25,11 +29,16 @@ pub(super) struct Transactions {
     settings: Settings,
     /// The transactional id, also of a client that takes the place of another.
     name: String,
-    producer: ThreadedProducer<WriterContext>,
+    producer: Arc<Client>,
     state: State,
     /// How often it could not be made ready since it was last.
     tries: u32,
 }
+
+type Client = ThreadedProducer<WriterContext>;
+
+/// What a reader has consumed, as which member of its group.
+pub(super) type Consumed = (TopicPartitionList, ConsumerGroupMetadata);
 
 enum State {
     /// The cluster does not know it yet.
@@ -68,7 +77,7 @@ impl Transactions {
         &mut self,
         names: &Names,
         records: &[Record],
-        offsets: Option<(&TopicPartitionList, &ConsumerGroupMetadata)>,
+        consumed: Option<Consumed>,
     ) -> Result<(), Failed> {
         self.get_ready()?;
         if let Err(error) = self.producer.begin_transaction() {
@@ -77,12 +86,11 @@ impl Transactions {
         }
         self.state = State::Open;
         let sent = records.iter().try_for_each(|record| self.send(names, record));
-        let sent = sent.and_then(|()| {
-            let Some((offsets, group)) = offsets else { return Ok(()) };
-            self.send_offsets(offsets, group)
-        });
         if let Err(error) = sent {
             return Err(self.take_back(&error));
+        }
+        if let Some(consumed) = consumed {
+            self.send_offsets(&Arc::new(consumed))?;
         }
         self.finish()
     }
@@ -146,16 +154,19 @@ impl Transactions {
         }
     }
 
-    fn send_offsets(
-        &self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
-    ) -> Result<(), KafkaError> {
+    fn send_offsets(&mut self, consumed: &Arc<Consumed>) -> Result<(), Failed> {
         let deadline = Instant::now() + DELIVERY;
         loop {
-            match self.producer.send_offsets_to_transaction(offsets, group, TURN) {
-                Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
-                ended => return ended,
+            match try_offsets(&self.producer, consumed) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) if is_retriable(&error) && Instant::now() < deadline => {}
+                Some(Err(error)) => return Err(self.take_back(&error)),
+                None => {
+                    self.state = State::Outlived;
+                    return Err(Failed::TakenBack(format!(
+                        "the Kafka client did not say within {HANGS:?} whether the group took the positions"
+                    )));
+                }
             }
         }
     }
@@ -163,8 +174,11 @@ impl Transactions {
     /// Commits, and asks until the outcome is known.
     ///
     /// A commit that was sent can no longer be taken back. While the cluster is away nobody can
-    /// know how it ends, and whoever waits for it must not be told a guess. A client that is
-    /// refused for good here ends: what it asked for may have been done or not.
+    /// know how it ends, and whoever waits for it must not be told a guess. A client of a newer
+    /// epoch that the cluster names here is none of ours, since nobody else has this name: the
+    /// cluster raises the epoch itself when it takes back what was open for too long, and never
+    /// once it has begun to carry out a commit. Any other client that is refused for good ends:
+    /// what it asked for may have been done or not.
     fn finish(&mut self) -> Result<(), Failed> {
         loop {
             self.wait_for_delivery();
@@ -175,6 +189,10 @@ impl Transactions {
                 }
                 Err(error) if is_retriable(&error) => {
                     tracing::debug!(%error, "asking again how a commit ended");
+                }
+                Err(error) if is_fenced(&error) => {
+                    self.state = State::Outlived;
+                    return Err(Failed::TakenBack(said(&error)));
                 }
                 Err(error) if self.is_fatal(&error) => {
                     self.state = State::Dead(said(&error));
@@ -230,6 +248,23 @@ impl Transactions {
     }
 }
 
+/// Tells the group what was consumed; nothing when the client does not come back.
+///
+/// It may wait for ever for a coordinator that went away, whatever time it is given
+/// (confluentinc/librdkafka issues 5456 and 5511), so another thread waits for it. Such a client is
+/// left to that thread: its transaction is never committed, and a new client under the same name
+/// ends it.
+fn try_offsets(producer: &Arc<Client>, consumed: &Arc<Consumed>) -> Option<Result<(), KafkaError>> {
+    let (tell, told) = channel();
+    let (producer, consumed) = (producer.clone(), consumed.clone());
+    std::thread::spawn(move || {
+        let (offsets, group) = &*consumed;
+        // Nobody listens when it took too long.
+        let _ = tell.send(producer.send_offsets_to_transaction(offsets, group, TURN));
+    });
+    told.recv_timeout(HANGS).ok()
+}
+
 fn unique(name: &str) -> Result<String, Error> {
     let mut random = [0_u8; 12];
     getrandom::fill(&mut random)
@@ -238,9 +273,11 @@ fn unique(name: &str) -> Result<String, Error> {
     Ok(format!("{name}.{random}"))
 }
 
-fn producer(settings: &Settings, name: &str) -> Result<ThreadedProducer<WriterContext>, Error> {
+fn producer(settings: &Settings, name: &str) -> Result<Arc<Client>, Error> {
     let config = settings.writing(name);
-    ThreadedProducer::from_config_and_context(&config, WriterContext::default())
+    let client = Client::from_config_and_context(&config, WriterContext::default());
+    client
+        .map(Arc::new)
         .map_err(|error| Error::Settings { reason: format!("the Kafka client says: {error}") })
 }
 
@@ -254,10 +291,48 @@ fn is_retriable(error: &KafkaError) -> bool {
     }
 }
 
+/// Whether the cluster knows a newer epoch of the same client.
+fn is_fenced(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fenced)
+}
+
 /// What the client says, with the name of the error.
 fn said(error: &KafkaError) -> String {
     match error {
         KafkaError::Transaction(error) => format!("{} ({})", error.string(), error.name()),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::Offset;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::{MockCluster, MockCoordinator};
+
+    use super::*;
+    use crate::topic::{EVENTS, RAW};
+
+    #[test]
+    fn a_client_that_waits_for_ever_for_the_coordinator_of_a_group_is_replaced() {
+        let mock = MockCluster::new(2).unwrap();
+        let settings = Settings { brokers: vec![mock.bootstrap_servers()], ..Settings::default() };
+        let (names, records) = (Names::new(""), [Record::new(EVENTS, "k", "x")]);
+        let mut transactions = Transactions::new(&settings, "test").unwrap();
+        // Everything is at the first broker, but for what becomes of the group.
+        mock.create_topic(EVENTS.name(), 1, 1).unwrap();
+        mock.partition_leader(EVENTS.name(), 0, Some(1)).unwrap();
+        mock.coordinator(MockCoordinator::Transaction(transactions.name.clone()), 1).unwrap();
+        mock.coordinator(MockCoordinator::Group("group".into()), 2).unwrap();
+        transactions.run(&names, &records, None).unwrap();
+        mock.broker_down(2).unwrap();
+        let reader: BaseConsumer = settings.reading().set("group.id", "group").create().unwrap();
+        let mut consumed = TopicPartitionList::new();
+        consumed.add_partition_offset(RAW.name(), 0, Offset::Offset(1)).unwrap();
+        let consumed = (consumed, reader.group_metadata().unwrap());
+        let ended = transactions.run(&names, &records, Some(consumed));
+        let Err(Failed::TakenBack(reason)) = ended else { panic!("{ended:?}") };
+        assert!(reason.contains("did not say"), "{reason}");
+        transactions.run(&names, &records, None).unwrap();
     }
 }

@@ -29,3 +29,4 @@ pub use check::{CheckLine, CheckReport, Level, check};
 pub use config::{Connection, Poll, validate_all};
 pub use poller::{Clock, Poller, git_loss, system_clock};
 pub use status::{FeedStatus, GitLoss, Status};
+pub(crate) use status::{id_of, left_over};

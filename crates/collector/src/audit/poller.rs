@@ -13,7 +13,7 @@ use super::client::{Client, Fetch};
 use super::config::Connection;
 use super::ownership::own;
 use super::reading::Readings;
-use super::status::{GitLoss, Pace, Status};
+use super::status::{GitLoss, Pace, Status, lost};
 use super::work::{Work, recent};
 use crate::{Error, metrics};
 
@@ -84,6 +84,7 @@ impl Poller {
                     Err(Error::Bus(error @ BusError::Reassigned { .. })) => {
                         tracing::info!(connection = %id, %error, "reading stops here");
                         metrics::forget(id.as_str());
+                        self.status.send_modify(|status| status.reading = false);
                         tokio::time::sleep(PAUSE).await;
                     }
                     ended => return ended,
@@ -114,7 +115,6 @@ impl Poller {
         if let Some(lost) = git_lost {
             tracing::warn!(connection = %id, "{lost}");
         }
-        self.status.send_modify(|status| status.git_lost = git_lost);
         let poll = self.connection.poll.clone();
         let lead = i64::try_from(self.lead.as_millis()).unwrap_or(i64::MAX);
         let scope = self.connection.scope();
@@ -145,6 +145,12 @@ impl Poller {
             let begun = work.cursor_record();
             work.commit(vec![begun]).await?;
         }
+        self.status.send_modify(|status| {
+            (status.git_lost, status.reading) = (git_lost, true);
+            // what was known when it was last read here
+            (status.error, status.failing, status.requests_left) = (None, 0, None);
+        });
+        work.show();
         Ok(work)
     }
 }
@@ -160,13 +166,6 @@ pub async fn git_loss<B: Bus>(
 ) -> Result<Option<GitLoss>, Error> {
     let cursor = stored(&bus.newest(topic::CURSORS).await?, &connection.connection_id())?;
     Ok(cursor.and_then(|cursor| lost(&cursor, connection, now)))
-}
-
-fn lost(cursor: &v1::Cursor, connection: &Connection, now: Timestamp) -> Option<GitLoss> {
-    let scope = connection.scope();
-    let live = cursor.feeds.iter().find(|feed| feed.scope == scope)?;
-    let from = Timestamp::from_millis(live.through_ms.max(live.from_ms));
-    GitLoss::of(from, connection, now)
 }
 
 /// The newest cursor of this connection.

@@ -1,6 +1,8 @@
 use std::collections::HashSet;
 
-use hubwarden_event::{ConnectionId, Hash, Kind, Progress, RawBody, RunEnd, RunId, Timestamp};
+use hubwarden_event::{
+    ConnectionId, Feed, Hash, Kind, Progress, RawBody, RunEnd, RunId, Timestamp,
+};
 use hubwarden_proto::v1;
 use reqwest::Url;
 
@@ -31,6 +33,13 @@ impl Part {
             Self::BackfillGit => "#git",
             Self::BackfillWeb => "#web",
         }
+    }
+
+    /// The part of this scope that a cursor stands for.
+    pub(super) fn of(cursor: &v1::FeedCursor, scope: &str) -> Option<Self> {
+        let is_ours = cursor.feed == Feed::AuditRest.as_str();
+        let suffix = cursor.scope.strip_prefix(scope).filter(|_| is_ours)?;
+        Self::ALL.into_iter().find(|part| part.suffix() == suffix)
     }
 
     pub(super) const fn include(self) -> &'static str {
@@ -76,7 +85,7 @@ pub(super) enum Step {
 impl Reading {
     fn new(part: Part, scope: &str, run: &RunId, from: Timestamp, until_ms: i64) -> Self {
         let cursor = v1::FeedCursor {
-            feed: hubwarden_event::Feed::AuditRest.to_string(),
+            feed: Feed::AuditRest.to_string(),
             scope: format!("{scope}{}", part.suffix()),
             run: run.to_string(),
             from_ms: from.as_millis(),
@@ -208,11 +217,7 @@ impl Readings {
         let feeds = stored.map(|cursor| cursor.feeds).unwrap_or_default();
         let (mut all, mut others) = (Vec::new(), Vec::new());
         for cursor in feeds {
-            let part = Part::ALL.into_iter().find(|part| {
-                cursor.feed == "audit-rest"
-                    && cursor.scope.strip_prefix(scope) == Some(part.suffix())
-            });
-            match part {
+            match Part::of(&cursor, scope) {
                 Some(part) => all.push(Reading { part, cursor, followed: HashSet::new() }),
                 None => others.push(cursor),
             }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use hubwarden_event::Timestamp;
+use hubwarden_event::{Backfill, Feed, Reader, SourceStatus, Timestamp};
+use hubwarden_proto::v1;
 use serde::Serialize;
 
 use super::config::Connection;
@@ -52,6 +53,8 @@ pub struct Status {
     pub scope: String,
     /// Git events that were already gone when this process went on reading.
     pub git_lost: Option<GitLoss>,
+    /// Whether this process reads it; else all the rest may be old.
+    pub reading: bool,
     /// Its parts: live first, then what is left of the backfill and what is done.
     pub feeds: Vec<FeedStatus>,
     /// Requests made since the start.
@@ -62,8 +65,109 @@ pub struct Status {
     pub error: Option<String>,
     /// Requests that failed since the start.
     pub errors: u64,
+    /// Requests that failed since the last one that did not.
+    pub failing: u64,
     /// Nothing is asked before this moment.
     pub waiting_until: Option<Timestamp>,
+}
+
+impl Status {
+    /// What the cursor on the bus tells of a connection that others read, or nobody.
+    pub(crate) fn stored(
+        connection: &Connection,
+        cursor: Option<&v1::Cursor>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            connection: connection.id.clone(),
+            scope: connection.scope(),
+            git_lost: cursor.and_then(|cursor| lost(cursor, connection, now)),
+            feeds: cursor
+                .map(|cursor| stored_feeds(cursor, &connection.scope()))
+                .unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// The source that this process reads by this connection.
+    pub fn source(&self, connection: &Connection) -> SourceStatus {
+        SourceStatus {
+            id: id_of(&connection.id),
+            connection: connection.name.clone(),
+            scope: connection.scope(),
+            interval_ms: i64::try_from(connection.poll.interval.as_millis()).unwrap_or(i64::MAX),
+            last_event: live(&self.feeds).and_then(|live| live.last_event_at),
+            // what is left out by GitHub is an error, too, though the requests do not fail
+            errors: self.failing.max(u64::from(self.error.is_some())),
+            last_error: self.error.clone(),
+            lost: self.git_lost.map(|lost| lost.to_string()),
+            requests_left: self.requests_left,
+            reader: Reader::Here,
+            ..progress(&self.feeds)
+        }
+    }
+}
+
+/// The source whose cursor is on the bus although no connection of the configuration has its id.
+pub(crate) fn left_over(id: &str, cursor: &v1::Cursor) -> Option<SourceStatus> {
+    let of_feed = |feed: &&v1::FeedCursor| feed.feed == Feed::AuditRest.as_str();
+    // what was read last stands first, others only since the connection was renamed
+    let first = cursor.feeds.iter().find(of_feed)?;
+    let scope = first.scope.split('#').next().unwrap_or_default();
+    Some(SourceStatus {
+        id: id_of(id),
+        connection: id.into(),
+        scope: scope.into(),
+        reader: Reader::Nobody,
+        ..progress(&stored_feeds(cursor, scope))
+    })
+}
+
+/// What a source is asked for by.
+pub(crate) fn id_of(connection: &str) -> String {
+    format!("{connection}/{}", Feed::AuditRest)
+}
+
+/// The part that follows what happens.
+fn live(feeds: &[FeedStatus]) -> Option<&FeedStatus> {
+    feeds.iter().find(|feed| feed.until.is_none())
+}
+
+/// How far the parts of a source are, taken together.
+fn progress(feeds: &[FeedStatus]) -> SourceStatus {
+    let backfills = || feeds.iter().filter(|feed| feed.until.is_some());
+    let through = |feed: &FeedStatus| feed.through.unwrap_or(feed.from);
+    let backfill = backfills().map(|feed| feed.from).min().map(|from| Backfill {
+        from,
+        until: backfills().filter_map(|feed| feed.until).max().unwrap_or(from),
+        through: backfills().filter(|feed| !feed.done).map(through).min().unwrap_or(from),
+        done: backfills().all(|feed| feed.done),
+    });
+    SourceStatus {
+        feed: Feed::AuditRest.to_string(),
+        records: feeds.iter().map(|feed| feed.records).sum(),
+        read_through: live(feeds).and_then(|live| live.through),
+        backfill,
+        ..SourceStatus::default()
+    }
+}
+
+/// The parts of a scope as its cursor has them.
+fn stored_feeds(cursor: &v1::Cursor, scope: &str) -> Vec<FeedStatus> {
+    let feed = |cursor| Some(FeedStatus::of(Part::of(cursor, scope)?, cursor));
+    cursor.feeds.iter().filter_map(feed).collect()
+}
+
+/// Git events that a connection can no longer get when it goes on reading at `now`.
+pub(super) fn lost(
+    cursor: &v1::Cursor,
+    connection: &Connection,
+    now: Timestamp,
+) -> Option<GitLoss> {
+    let scope = connection.scope();
+    let live = cursor.feeds.iter().find(|feed| feed.scope == scope)?;
+    let from = Timestamp::from_millis(live.through_ms.max(live.from_ms));
+    GitLoss::of(from, connection, now)
 }
 
 /// How far one part has been read.
@@ -91,6 +195,26 @@ pub struct FeedStatus {
 }
 
 impl FeedStatus {
+    /// What a cursor tells of a part.
+    fn of(part: Part, cursor: &v1::FeedCursor) -> Self {
+        let some = |millis: i64| (millis > 0).then(|| Timestamp::from_millis(millis));
+        Self {
+            name: match part {
+                Part::Live => "live",
+                Part::BackfillGit => "backfill-git",
+                Part::BackfillWeb => "backfill-web",
+            },
+            run: cursor.run.clone(),
+            from: Timestamp::from_millis(cursor.from_ms),
+            until: some(cursor.until_ms),
+            through: some(cursor.through_ms),
+            last_event_at: None,
+            records: cursor.records,
+            done: cursor.done,
+            remaining: None,
+        }
+    }
+
     /// How far behind now the reading is.
     pub fn lag(&self, now: Timestamp) -> Option<Duration> {
         let lag = now.millis_since(self.through?);
@@ -126,21 +250,10 @@ impl Pace {
 
     fn feed(&self, readings: &Readings, index: usize, now: Timestamp) -> FeedStatus {
         let reading = &readings.all[index];
-        let cursor = &reading.cursor;
         FeedStatus {
-            name: match reading.part {
-                Part::Live => "live",
-                Part::BackfillGit => "backfill-git",
-                Part::BackfillWeb => "backfill-web",
-            },
-            run: cursor.run.clone(),
-            from: Timestamp::from_millis(cursor.from_ms),
-            until: (cursor.until_ms > 0).then(|| Timestamp::from_millis(cursor.until_ms)),
-            through: (cursor.through_ms > 0).then(|| Timestamp::from_millis(cursor.through_ms)),
             last_event_at: self.last_event_at[index],
-            records: cursor.records,
-            done: cursor.done,
             remaining: self.remaining(reading, self.started_from[index], now),
+            ..FeedStatus::of(reading.part, &reading.cursor)
         }
     }
 

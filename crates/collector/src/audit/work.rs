@@ -136,6 +136,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
     async fn accept(&mut self, index: usize, page: &Page) -> Result<(), Error> {
         self.backoff.reset();
         self.patience = 0;
+        self.status.send_modify(|status| status.failing = 0);
         let now = (self.clock)();
         let records = self.records(index, page, now);
         let mut last = Vec::new();
@@ -250,6 +251,7 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
         let text = chain(error);
         self.status.send_modify(|status| {
             status.errors += 1;
+            status.failing += 1;
             if status.error.as_ref() != Some(&text) {
                 tracing::warn!(connection = %status.connection, wait = ?wait, "{text}");
             }
@@ -262,7 +264,8 @@ impl<F: Fetch, R: Source + Sink> Work<'_, F, R> {
         self.blocked_until = later((self.clock)(), wait);
     }
 
-    fn show(&self) {
+    /// Tells how it goes.
+    pub(super) fn show(&self) {
         let now = (self.clock)();
         let feeds = self.pace.feeds(&self.readings, now);
         let waiting_until = (self.blocked_until > now).then_some(self.blocked_until);

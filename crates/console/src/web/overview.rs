@@ -1,14 +1,14 @@
 use axum::extract::State;
 use axum::response::Html;
-use hubwarden_event::{Severity, Timestamp};
+use hubwarden_event::{BlindRule, Severity, SourceHealth, SourceStatus, Timestamp};
 use maud::{Markup, html};
 
 use super::layout::{Place, page};
 use super::{ConsoleState, Failed, chart, parts};
 use crate::link::Link;
 use crate::{
-    BlindRule, DayCount, EntityCount, Error, Filter, FindingQuery, Health, Order, Page, RuleCount,
-    SeverityCounts, SourceStatus, Status,
+    DayCount, EntityCount, Error, Filter, FindingQuery, Order, Page, RuleCount, SeverityCounts,
+    Status,
 };
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -339,12 +339,12 @@ fn sources(sources: &[SourceStatus], now: Timestamp) -> Markup {
     }
 }
 
-fn health_mark(health: Health) -> Markup {
+fn health_mark(health: SourceHealth) -> Markup {
     let mark = match health {
-        Health::Healthy | Health::Finished => "✓",
-        Health::Starting => "…",
-        Health::Paused => "Ⅱ",
-        Health::Stale | Health::Failing => "!",
+        SourceHealth::Healthy | SourceHealth::Finished => "✓",
+        SourceHealth::Starting => "…",
+        SourceHealth::Paused => "Ⅱ",
+        SourceHealth::Stale | SourceHealth::Failing => "!",
     };
     html! { span class="health" { span aria-hidden="true" { (mark) } " " (health.as_str()) } }
 }

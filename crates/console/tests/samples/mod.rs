@@ -2,10 +2,11 @@
 //! Findings as the shipped rules make them, for tests and for the sample server.
 
 use bytes::Bytes;
-use hubwarden_console::{Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status};
+use hubwarden_console::{StageStatus, Status};
 use hubwarden_event::{
-    Confidence, ConnectionId, EntityRef, EventId, Evidence, Finding, FindingId, RawPosition,
-    Reason, RuleRef, RunId, Severity, SourceId, Timestamp,
+    Backfill, BlindRule, Confidence, ConnectionId, EntityRef, EventId, Evidence, Finding,
+    FindingId, RawPosition, Reason, RuleRef, RulesStatus, RunId, Severity, SourceId, SourceStatus,
+    Timestamp,
 };
 use serde_json::json;
 

@@ -3,15 +3,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hubwarden_bus::{Bus, Journal, Positions, Record, commit_when_room, topic};
-use hubwarden_collector::source_id;
+use hubwarden_collector::audit::system_clock;
+use hubwarden_collector::{Sources, source_id};
 use hubwarden_console::web::now;
-use hubwarden_console::{
-    FindingQuery, Findings, MAX_PAGE, Order, SourceStatus, Status, StatusProvider, concept_of,
-};
+use hubwarden_console::{FindingQuery, Findings, MAX_PAGE, Order, concept_of};
 use hubwarden_detector::Rulebook;
 use hubwarden_event::{
     ConnectionId, ContentType, Feed, Finding, RawBody, RawRecord, RunEnd, RunId, Severity,
-    Timestamp,
+    SourceStatus, Timestamp,
 };
 use hubwarden_proto as proto;
 use hubwarden_service::{signalled, supervise};
@@ -26,7 +25,7 @@ use crate::args::{self, Format, Global};
 use crate::casework::run_shipped_cases;
 use crate::failure::{Exit, Failure};
 use crate::output::{print_one, say};
-use crate::server::Server;
+use crate::server::{Answers, Server};
 use crate::{Pipeline, Settings};
 
 /// Records a commit of the demo's source.
@@ -81,6 +80,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     let mut tasks = JoinSet::new();
     let pipeline = Pipeline::start(&settings, &mut tasks, &stop).await?;
     let source: Arc<Mutex<SourceStatus>> = Arc::new(Mutex::new(SourceStatus {
+        id: format!("demo/{}", Feed::Import),
         connection: "demo".into(),
         feed: Feed::Import.to_string(),
         scope: format!("enterprise/{}", life.enterprise()),
@@ -123,17 +123,19 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
         return Ok(Exit::Done);
     }
     let rules = Arc::new(Mutex::new(rules));
-    let status = status(&pipeline, source, rules);
-    let findings = pipeline.findings.clone();
-    let server = Server::bind(
-        options.listen,
-        folder.path(),
-        pipeline.bus.clone(),
-        settings.networks.clone(),
-        findings,
-        status,
-    )
-    .await?;
+    let mut sources = Sources::new(pipeline.bus.clone(), system_clock());
+    sources.add_others(Arc::new(move || {
+        source.lock().map(|source| vec![source.clone()]).unwrap_or_default()
+    }));
+    let answers = Answers {
+        bus: pipeline.bus.clone(),
+        networks: settings.networks.clone(),
+        findings: pipeline.findings.clone(),
+        rules: pipeline.rules.clone(),
+        status: serve::provider(serve::stages(&pipeline), sources.clone(), rules),
+        sources,
+    };
+    let server = Server::bind(options.listen, folder.path(), answers).await?;
     say("");
     say(&format!("open  {}", server.link()?));
     let here = folder.path().display();
@@ -331,17 +333,4 @@ fn lines(report: &Report) -> Vec<String> {
     lines.extend(table("campaigns", &report.campaigns, "found", "MISSED"));
     lines.extend(table("look-alikes", &report.lookalikes, "quiet", "LOUD"));
     lines
-}
-
-/// What the pages say about the demo's source and stages.
-fn status(
-    pipeline: &Pipeline,
-    source: Arc<Mutex<SourceStatus>>,
-    rules: Arc<Mutex<hubwarden_console::RulesStatus>>,
-) -> StatusProvider {
-    let stages = serve::provider(serve::stages(pipeline), Vec::new(), rules);
-    Arc::new(move || {
-        let sources = source.lock().map(|source| vec![source.clone()]).unwrap_or_default();
-        Status { sources, ..stages() }
-    })
 }

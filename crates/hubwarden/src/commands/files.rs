@@ -97,12 +97,12 @@ pub(crate) async fn import(global: &Global, options: &args::Import) -> Result<Ex
         hubwarden_service::signalled().await;
         interrupt.cancel();
     });
-    let advance = if let Some(client) = Client::find(&config.storage.data_dir).await {
+    let advance = if let Some(client) = Client::of(&options.remote, &config).await? {
         let mut to = ToServer::open(client.service()).await?;
         hubwarden_collector::import(inputs, &import, &mut to, told, &stop).await?
     } else if config.bus.kind == BusKind::Kafka {
         let text = "no server runs on this data folder, and with bus.kind = \"kafka\" files are imported \
-                    through it; start `hubwarden serve`, or judge them alone with `hubwarden scan`";
+                    through it; start `hubwarden serve`, name a collector with --server, or judge them alone with `hubwarden scan`";
         return Err(Failure::new(Exit::Failed, text));
     } else {
         import_here(&config, inputs, &import, told, &stop).await?

@@ -19,7 +19,13 @@ use crate::pipeline::{findings_file, journal_dir};
 /// `hubwarden finding …`
 pub(crate) async fn run(global: &Global, command: args::Finding) -> Result<Exit, Failure> {
     let config = configure(global)?;
-    let desk = Desk::open(&config).await?;
+    let remote = match &command {
+        args::Finding::List(filter) => &filter.remote,
+        args::Finding::Get(which)
+        | args::Finding::Explain(which)
+        | args::Finding::Timeline(which) => &which.remote,
+    };
+    let desk = Desk::open(remote, &config).await?;
     match command {
         args::Finding::List(filter) => {
             let (findings, total) = desk.list(&filter).await?;
@@ -73,11 +79,11 @@ struct Entry {
 }
 
 impl Desk {
-    async fn open(config: &Config) -> Result<Self, Failure> {
-        let folder = &config.storage.data_dir;
-        if let Some(client) = Client::find(folder).await {
+    async fn open(remote: &args::Remote, config: &Config) -> Result<Self, Failure> {
+        if let Some(client) = Client::of(remote, config).await? {
             return Ok(Self::Server(client));
         }
+        let folder = &config.storage.data_dir;
         let file = findings_file(folder);
         if !file.is_file() {
             let text = format!(
@@ -120,8 +126,8 @@ impl Desk {
                     limit: u32::try_from(query.limit).unwrap_or(u32::MAX),
                     page_token: String::new(),
                 };
-                let answer = client.findings().list_findings(request).await;
-                let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
+                let list = async || client.findings().list_findings(request.clone()).await;
+                let answer = client::ask("FindingService/ListFindings", list).await?;
                 let findings =
                     answer.findings.into_iter().map(client::finding).collect::<Result<_, _>>()?;
                 Ok((findings, answer.total))
@@ -133,9 +139,9 @@ impl Desk {
         match self {
             Self::Here(findings) => Ok(findings.get(id).await?),
             Self::Server(client) => {
-                let answer =
-                    client.findings().get_finding(v1::GetFindingRequest { id: id.into() }).await;
-                let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
+                let request = v1::GetFindingRequest { id: id.into() };
+                let get = async || client.findings().get_finding(request.clone()).await;
+                let answer = client::ask("FindingService/GetFinding", get).await?;
                 client::finding(answer.finding.unwrap_or_default())
             }
         }
@@ -156,8 +162,8 @@ impl Desk {
             }
             Self::Server(client) => {
                 let request = v1::FindingTimelineRequest { id: id.into() };
-                let answer = client.findings().finding_timeline(request).await;
-                let answer = answer.map_err(|status| client::refused(&status))?.into_inner();
+                let get = async || client.findings().finding_timeline(request.clone()).await;
+                let answer = client::ask("FindingService/FindingTimeline", get).await?;
                 let entry = |entry: v1::TimelineEntry| {
                     let evidence = entry.evidence.unwrap_or_default();
                     let id: [u8; 16] = evidence.id.as_ref().try_into().unwrap_or_default();

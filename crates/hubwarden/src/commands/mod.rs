@@ -9,6 +9,7 @@ mod finding;
 mod init;
 mod rule;
 mod serve;
+mod source;
 mod status;
 
 pub(crate) use serve::rules_status;
@@ -46,7 +47,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor => block_on(doctor::run(global)),
         Command::Finding(command) => block_on(finding::run(global, command)),
         Command::Event(command) => event::run(global, &command),
-        Command::Rule(command) => rule::run(global, command),
+        Command::Source(command) => block_on(source::run(global, command)),
+        Command::Rule(command) => block_on(rule::run(global, command)),
         Command::Config(command) => config::run(global, &command),
     }
 }

@@ -3,63 +3,119 @@ use std::path::PathBuf;
 use hubwarden_collector::Import;
 use hubwarden_collector::files::{self, Input};
 use hubwarden_console::web::now;
-use hubwarden_detector::{Catalogue, Rulebook, read_rule_file, rule_paths};
-use hubwarden_event::RawPosition;
+use hubwarden_detector::{Catalogue, LoadedRules, Rulebook, read_rule_file, rule_paths};
+use hubwarden_event::{RawPosition, RulesStatus};
 use hubwarden_normalizer::Normalizer;
-use hubwarden_rules::{Compiled, ProblemSeverity, RuleFile, RuleInfo, lint};
-use hubwarden_service::nearest;
+use hubwarden_proto::v1;
+use hubwarden_rules::{ProblemSeverity, RuleFile, lint};
 use serde::Serialize;
+use tonic::Code;
 
 use super::configure;
+use super::serve::tell_refused;
 use crate::Config;
 use crate::args::{self, Format, Global};
 use crate::casework::{CaseOutcome, run_outside_cases, run_shipped_cases};
+use crate::client::{self, Client};
 use crate::failure::{Exit, Failure};
 use crate::output::{Rows, print_one, say};
 
 /// `hubwarden rule …`
-pub(crate) fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure> {
+pub(crate) async fn run(global: &Global, command: args::Rule) -> Result<Exit, Failure> {
     let config = configure(global)?;
-    let book = Rulebook::read(&config.rules, &config.lists)?;
     match command {
-        args::Rule::List => list(global, &book.compile()),
-        args::Rule::Get(which) => get(global, &book, &which.name),
-        args::Rule::Lint(options) => check(global, &book, &options.paths),
-        args::Rule::Test(options) => test(global, &book, &options),
-        args::Rule::Explain(options) => explain(&config, &book, &options),
+        args::Rule::List(remote) => list(global, &Shelf::open(&remote, &config).await?).await,
+        args::Rule::Get(which) => {
+            get(global, &Shelf::open(&which.remote, &config).await?, &which.name).await
+        }
+        args::Rule::Lint(options) => check(global, &book(&config)?, &options.paths),
+        args::Rule::Test(options) => test(global, &book(&config)?, &options),
+        args::Rule::Explain(options) => explain(&config, book(&config)?, &options),
     }
 }
+
+fn book(config: &Config) -> Result<Rulebook, Failure> {
+    Ok(Rulebook::read(&config.rules, &config.lists)?)
+}
+
+/// Where rules are asked for: who judges by them, or the folders of the configuration.
+enum Shelf {
+    Server(Client),
+    Here(LoadedRules),
+}
+
+impl Shelf {
+    async fn open(remote: &args::Remote, config: &Config) -> Result<Self, Failure> {
+        Ok(match Client::of(remote, config).await? {
+            Some(client) => Self::Server(client),
+            None => Self::Here(LoadedRules::of(book(config)?)),
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<v1::Rule>, Failure> {
+        let client = match self {
+            Self::Here(rules) => return Ok(rules.rules()),
+            Self::Server(client) => client,
+        };
+        let mut rules = Vec::new();
+        let mut request = v1::ListRulesRequest { limit: PAGE, ..Default::default() };
+        loop {
+            let list = async || client.rules().list_rules(request.clone()).await;
+            let page = client::ask("RuleService/ListRules", list).await?;
+            rules.extend(page.rules);
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                return Ok(rules);
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<RulesStatus, Failure> {
+        let client = match self {
+            Self::Here(rules) => return Ok(rules.status()),
+            Self::Server(client) => client,
+        };
+        let get = async || client.rules().get_rule_set(v1::GetRuleSetRequest {}).await;
+        let set = client::ask("RuleService/GetRuleSet", get).await?;
+        let judging = set.stages.into_iter().find(|stage| !stage.hash.is_empty());
+        Ok(judging.map(RulesStatus::from).unwrap_or_default())
+    }
+
+    async fn get(&self, name: &str) -> Result<v1::Rule, Failure> {
+        let client = match self {
+            Self::Here(rules) => return Ok(rules.rule(rules.find(name)?)),
+            Self::Server(client) => client,
+        };
+        let request = v1::GetRuleRequest { name: name.into() };
+        let get = async || client.rules().get_rule(request.clone()).await;
+        match client::ask("RuleService/GetRule", get).await {
+            Ok(answer) => Ok(answer.rule.unwrap_or_default()),
+            // a wrong name is wrong usage, whoever says so
+            Err(status) if status.code() == Code::NotFound => Err(Failure::usage(status.message())),
+            Err(status) => Err(status.into()),
+        }
+    }
+}
+
+/// Rules asked for at once.
+const PAGE: u32 = 500;
 
 /// A rule as `rule list` shows it.
 #[derive(Debug, Serialize)]
 struct Listed {
     name: String,
-    level: &'static str,
+    level: String,
     title: String,
     window: String,
     attack: Vec<String>,
     file: String,
+    hash: String,
     blind: Vec<String>,
     /// Shipped rules in whose place it stands.
     replaces: Vec<String>,
 }
 
 impl Listed {
-    fn of(rule: &RuleInfo, compiled: &Compiled) -> Self {
-        let blind = compiled.blind.iter().find(|blind| blind.rule == rule.hash);
-        let replaced = compiled.replaced.iter().filter(|one| one.rule == rule.name);
-        Self {
-            name: rule.name.clone(),
-            level: rule.level.as_str(),
-            title: rule.title.clone(),
-            window: rule.window.to_string(),
-            attack: rule.attack.clone(),
-            file: rule.file.clone(),
-            blind: blind.map(|blind| blind.missing.clone()).unwrap_or_default(),
-            replaces: replaced.map(|one| one.shipped.clone()).collect(),
-        }
-    }
-
     /// What there is to know before one relies on it.
     fn note(&self) -> String {
         let blind = self.blind.iter().map(|list| format!("blind without list {list}"));
@@ -68,13 +124,28 @@ impl Listed {
     }
 }
 
-fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
-    let rules: Vec<Listed> =
-        compiled.set.rules().iter().map(|rule| Listed::of(rule, compiled)).collect();
+impl From<v1::Rule> for Listed {
+    fn from(rule: v1::Rule) -> Self {
+        Self {
+            name: rule.name,
+            level: rule.level,
+            title: rule.title,
+            window: rule.window,
+            attack: rule.attack,
+            file: rule.file,
+            hash: rule.hash,
+            blind: rule.blind,
+            replaces: rule.replaces,
+        }
+    }
+}
+
+async fn list(global: &Global, shelf: &Shelf) -> Result<Exit, Failure> {
+    let rules: Vec<Listed> = shelf.list().await?.into_iter().map(Into::into).collect();
     let header = &["level", "rule", "needs", "attack", "note", "title"];
     let row = |rule: &Listed| {
         vec![
-            rule.level.to_owned(),
+            rule.level.clone(),
             rule.name.clone(),
             rule.window.clone(),
             rule.attack.join(" "),
@@ -83,37 +154,20 @@ fn list(global: &Global, compiled: &Compiled) -> Result<Exit, Failure> {
         ]
     };
     Rows { header, values: &rules, row }.print(global.output)?;
-    let refused =
-        compiled.problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
-    for problem in refused {
-        say(&problem.to_string());
-    }
+    tell_refused(&shelf.status().await?);
     Ok(Exit::Done)
 }
 
-fn find<'a>(compiled: &'a Compiled, name: &str) -> Result<&'a RuleInfo, Failure> {
-    let rules = compiled.set.rules();
-    let found = rules.iter().find(|rule| rule.name == name || rule.id.as_deref() == Some(name));
-    found.ok_or_else(|| {
-        let hint = match nearest(name, rules.iter().map(|rule| rule.name.as_str())) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None => "; `hubwarden rule list` shows all".into(),
-        };
-        Failure::usage(format!("no rule is named `{name}`{hint}"))
-    })
-}
-
-fn get(global: &Global, book: &Rulebook, name: &str) -> Result<Exit, Failure> {
-    let compiled = book.compile();
-    let rule = find(&compiled, name)?;
-    let listed = Listed::of(rule, &compiled);
+async fn get(global: &Global, shelf: &Shelf, name: &str) -> Result<Exit, Failure> {
+    let rule = shelf.get(name).await?;
     let mut lines = vec![
         format!("{} ({})", rule.title, rule.name),
         format!("level      {}", rule.level),
-        format!("needs      {}", listed.window),
+        format!("needs      {}", rule.window),
         format!("group by   {}", rule.group_by.join(", ")),
         format!("ATT&CK     {}", rule.attack.join(" ")),
         format!("file       {}", rule.file),
+        format!("hash       {}", rule.hash),
         String::new(),
         rule.description.clone(),
         String::new(),
@@ -121,15 +175,14 @@ fn get(global: &Global, book: &Rulebook, name: &str) -> Result<Exit, Failure> {
     ];
     lines.extend(rule.false_positives.iter().map(|cause| format!("  {cause}")));
     lines.extend([String::new(), format!("First step: {}", rule.response)]);
-    if !listed.blind.is_empty() {
-        lines.push(format!("BLIND: set the lists {} in section [lists]", listed.blind.join(", ")));
+    if !rule.blind.is_empty() {
+        lines.push(format!("BLIND: set the lists {} in section [lists]", rule.blind.join(", ")));
     }
-    let file = book.files.iter().find(|file| file.name == rule.file);
-    if let Some(file) = file {
+    if !rule.text.is_empty() {
         lines.push(String::new());
-        lines.extend(file.text.lines().map(Into::into));
+        lines.extend(rule.text.lines().map(Into::into));
     }
-    print_one(global.output, &listed, &lines)?;
+    print_one(global.output, &Listed::from(rule), &lines)?;
     Ok(Exit::Done)
 }
 
@@ -222,13 +275,13 @@ fn test(global: &Global, book: &Rulebook, options: &args::Test) -> Result<Exit, 
     Ok(if failed > 0 { Exit::Gate } else { Exit::Done })
 }
 
-fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Result<Exit, Failure> {
-    let compiled = book.compile();
-    let rule = find(&compiled, &options.name)?;
+fn explain(config: &Config, book: Rulebook, options: &args::ExplainRule) -> Result<Exit, Failure> {
+    let rules = LoadedRules::of(book);
+    let rule = rules.find(&options.name)?;
     let input = Input::from_argument(&options.file);
     let import = Import::new("explain".into(), std::slice::from_ref(&input), now());
     let mut normalizer = Normalizer::new(std::sync::Arc::new(config.networks()));
-    let mut counter = compiled.set.counter(rule);
+    let mut counter = rules.set.counter(rule);
     let mut reader = files::open(&input)?;
     while let Some(chunk) = reader.next_chunk() {
         for item in &chunk.items {
@@ -238,7 +291,7 @@ fn explain(config: &Config, book: &Rulebook, options: &args::ExplainRule) -> Res
                     let action = event.record.first("action").unwrap_or_default();
                     let mut lines =
                         vec![format!("line {}: {action} at {}", item.line, event.occurred_at)];
-                    let trace = compiled.set.explain(rule, &event.record).to_string();
+                    let trace = rules.set.explain(rule, &event.record).to_string();
                     lines.extend(trace.lines().map(Into::into));
                     print_one(Format::Table, &(), &lines)?;
                 }

@@ -2,15 +2,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hubwarden_bus::Bus;
-use hubwarden_collector::audit::{self, FeedStatus, Poller, system_clock};
-use hubwarden_console::{
-    Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
-    watch_stages,
-};
-use hubwarden_detector::{Rulebook, last_change};
-use hubwarden_rules::ProblemSeverity;
+use hubwarden_collector::Sources;
+use hubwarden_collector::audit::{Poller, system_clock};
+use hubwarden_console::{StageStatus, Status, StatusProvider, watch_stages};
+use hubwarden_detector::{LoadedRules, Rulebook, last_change};
+use hubwarden_event::{BlindRule, RulesStatus};
 use hubwarden_service::{TaskResult, signalled, supervise};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +17,7 @@ use crate::config::BusKind;
 use crate::failure::{Exit, Failure, with_causes};
 use crate::on_kafka::{self, Claim};
 use crate::output::say;
-use crate::server::Server;
+use crate::server::{Answers, Server};
 use crate::{Config, Pipeline, Settings};
 
 /// How often the rule folders are looked at.
@@ -71,28 +68,30 @@ async fn serve<B: Bus<Reader: Sync>>(
     tell_refused(&rules);
     let lead =
         Duration::from_millis(settings.rulebook.compile().set.longest_span_ms().unsigned_abs());
-    let mut sources = Vec::new();
+    let mut sources = Sources::new(pipeline.bus.clone(), system_clock());
     for connection in &config.github {
         let poller = Poller::new(connection.clone(), lead.min(MAX_LEAD), system_clock());
-        sources.push((connection.clone(), poller.status()));
+        sources.add(connection.clone(), poller.status());
         let (bus, token) = (pipeline.bus.clone(), stop.clone());
         tasks.spawn(async move { Ok(poller.run(&bus, token).await?) });
     }
     let rules = Arc::new(Mutex::new(rules));
+    let told = rules.clone();
+    let refused = move || told.lock().map(|rules| rules.refused.clone()).unwrap_or_default();
     let watched = (config.clone(), settings.rulebook.clone());
     tasks.spawn(watch_rules(watched, pipeline.bus.clone(), rules.clone(), stop.clone()));
-    let status = provider(stages, sources, rules);
+    let status = provider(stages, sources.clone(), rules);
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
-    let server = Server::bind(
-        listen,
-        &settings.data_dir,
-        pipeline.bus,
-        settings.networks.clone(),
-        pipeline.findings,
+    let answers = Answers {
+        bus: pipeline.bus,
+        networks: settings.networks.clone(),
+        findings: pipeline.findings,
+        sources,
+        rules: pipeline.rules.with_refused(Arc::new(refused)),
         status,
-    )
-    .await?;
+    };
+    let server = Server::bind(listen, &settings.data_dir, answers).await?;
     say(&format!("open {}", server.link()?));
     if config.github.is_empty() {
         say("no [[github]] connection is configured: only imports are judged");
@@ -159,32 +158,8 @@ pub(crate) fn tell_refused(rules: &RulesStatus) {
 
 /// What there is to say about a rulebook.
 pub(crate) fn rules_status(book: &Rulebook) -> RulesStatus {
-    let compiled = book.compile();
-    let blind = compiled.blind.iter().map(|blind| BlindRule {
-        name: blind.name.clone(),
-        reason: blind
-            .missing
-            .iter()
-            .map(|list| format!("list:{list}"))
-            .collect::<Vec<_>>()
-            .join(" "),
-    });
-    let mut refused: Vec<BlindRule> = Vec::new();
-    let mut file = "";
-    for problem in compiled.problems.iter().filter(|one| one.severity == ProblemSeverity::Error) {
-        match refused.last_mut().filter(|_| problem.file == file) {
-            Some(same) => same.reason += &format!("; line {}: {}", problem.line, problem.message),
-            None => refused.push(BlindRule {
-                name: format!("{}:{}", problem.file, problem.line),
-                reason: problem.message.clone(),
-            }),
-        }
-        file = &problem.file;
-    }
-    RulesStatus { loaded: compiled.set.rules().len(), blind: blind.collect(), refused }
+    LoadedRules::of(book.clone()).status()
 }
-
-type Sources = Vec<(audit::Connection, watch::Receiver<audit::Status>)>;
 
 /// Tells how far each stage is behind.
 pub(crate) type Stages = Arc<dyn Fn() -> Vec<StageStatus> + Send + Sync>;
@@ -197,44 +172,14 @@ pub(crate) fn stages(pipeline: &Pipeline) -> Stages {
 }
 
 /// Tells pages and status how reading and judging go.
-pub(crate) fn provider(
+pub(crate) fn provider<B: Bus>(
     stages: Stages,
-    sources: Sources,
+    sources: Sources<B>,
     rules: Arc<Mutex<RulesStatus>>,
 ) -> StatusProvider {
     Arc::new(move || Status {
-        sources: sources
-            .iter()
-            .map(|(connection, status)| source(connection, &status.borrow()))
-            .collect(),
+        sources: sources.here(),
         rules: rules.lock().map(|rules| rules.clone()).unwrap_or_default(),
         stages: stages(),
     })
-}
-
-fn source(connection: &audit::Connection, status: &audit::Status) -> SourceStatus {
-    let live = status.feeds.iter().find(|feed| feed.until.is_none());
-    let backfills = || status.feeds.iter().filter(|feed| feed.until.is_some());
-    let through = |feed: &FeedStatus| feed.through.unwrap_or(feed.from);
-    let backfill = backfills().map(|feed| feed.from).min().map(|from| Backfill {
-        from,
-        until: backfills().filter_map(|feed| feed.until).max().unwrap_or(from),
-        through: backfills().filter(|feed| !feed.done).map(through).min().unwrap_or(from),
-        done: backfills().all(|feed| feed.done),
-    });
-    SourceStatus {
-        connection: connection.name.clone(),
-        feed: hubwarden_event::Feed::AuditRest.to_string(),
-        scope: connection.scope(),
-        records: status.feeds.iter().map(|feed| feed.records).sum(),
-        last_event: live.and_then(|live| live.last_event_at),
-        read_through: live.and_then(|live| live.through),
-        interval_ms: i64::try_from(connection.poll.interval.as_millis()).unwrap_or(i64::MAX),
-        errors: u64::from(status.error.is_some()),
-        last_error: status.error.clone(),
-        lost: status.git_lost.map(|lost| lost.to_string()),
-        paused: false,
-        finished: false,
-        backfill,
-    }
 }

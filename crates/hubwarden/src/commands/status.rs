@@ -1,12 +1,13 @@
 use hubwarden_bus::Journal;
 use hubwarden_collector::audit;
+use hubwarden_console::Status;
 use hubwarden_console::web::now;
-use hubwarden_console::{SourceStatus, Status};
+use hubwarden_event::{Reader, SourceStatus};
 
 use super::configure;
 use crate::Config;
 use crate::args::{self, Format, Global};
-use crate::client::Client;
+use crate::client::Local;
 use crate::config::BusKind;
 use crate::failure::{Exit, Failure};
 use crate::output::{print_one, print_text, say};
@@ -16,7 +17,7 @@ use crate::pipeline::journal_dir;
 pub(crate) async fn run(global: &Global, options: &args::Status) -> Result<Exit, Failure> {
     let config = configure(global)?;
     let folder = &config.storage.data_dir;
-    let Some(client) = Client::find(folder).await else {
+    let Some(client) = Local::find(folder).await else {
         if options.link {
             return Err(Failure::new(
                 Exit::Failed,
@@ -90,11 +91,9 @@ pub(super) async fn losses(
     for connection in &config.github {
         if let Some(lost) = audit::git_loss(journal, connection, now()).await? {
             sources.push(SourceStatus {
-                connection: connection.name.clone(),
-                feed: hubwarden_event::Feed::AuditRest.to_string(),
-                scope: connection.scope(),
                 lost: Some(lost.to_string()),
-                ..SourceStatus::default()
+                reader: Reader::Nobody,
+                ..audit::Status::default().source(connection)
             });
         }
     }

@@ -104,34 +104,46 @@ impl Interceptor for Outgoing {
 /// Certificates or a token that cannot be used, or a service that cannot be reached, with the
 /// TLS fault named where there is one.
 pub async fn connect(config: &ClientConfig) -> Result<GrpcChannel, ConnectError> {
-    let url = config.url.clone();
+    let Some(reference) = &config.token else { return open(config, None).await };
+    let secret = reference.resolve().map_err(|error| unusable(config, Some(error)))?;
+    connect_as(config, secret.expose_secret()).await
+}
+
+/// Connects to a service with this token, whatever the configuration names.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_as(config: &ClientConfig, token: &str) -> Result<GrpcChannel, ConnectError> {
+    let header = format!("Bearer {token}").parse();
+    let mut header: MetadataValue<Ascii> = header.map_err(|_| unusable(config, None))?;
+    header.set_sensitive(true);
+    open(config, Some(header)).await
+}
+
+fn unusable(config: &ClientConfig, source: Option<SecretError>) -> ConnectError {
+    ConnectError::Token { url: config.url.clone(), source }
+}
+
+async fn open(
+    config: &ClientConfig,
+    token: Option<MetadataValue<Ascii>>,
+) -> Result<GrpcChannel, ConnectError> {
     let unreachable = |source: tonic::transport::Error| ConnectError::Unreachable {
         url: config.url.clone(),
         reason: tls::explain(&source),
         source,
     };
     let deadline = Duration::from_secs(if config.deadline_s == 0 { 30 } else { config.deadline_s });
-    let mut endpoint = Endpoint::from_shared(url.clone())
+    let mut endpoint = Endpoint::from_shared(config.url.clone())
         .map_err(unreachable)?
         .timeout(deadline)
         .connect_timeout(Duration::from_secs(5))
         .http2_keep_alive_interval(Duration::from_secs(30))
         .tcp_nodelay(true);
-    if url.starts_with("https://") {
+    if config.url.starts_with("https://") {
         let tls = config.tls.clone().unwrap_or_default().load()?;
         endpoint = endpoint.tls_config(tls).map_err(unreachable)?;
     }
-    let token = match &config.token {
-        None => None,
-        Some(reference) => {
-            let refused = |source| ConnectError::Token { url: url.clone(), source };
-            let secret = reference.resolve().map_err(|error| refused(Some(error)))?;
-            let header = format!("Bearer {}", secret.expose_secret()).parse();
-            let mut header: MetadataValue<Ascii> = header.map_err(|_| refused(None))?;
-            header.set_sensitive(true);
-            Some(header)
-        }
-    };
     let channel = endpoint.connect().await.map_err(unreachable)?;
     Ok(InterceptedService::new(channel, Outgoing { token }))
 }

@@ -13,7 +13,7 @@ pub struct Method {
     pub idempotent: bool,
 }
 
-/// Everybody who reads findings, events and rules.
+/// Everybody who reads findings, rules and how sources are.
 const READERS: &[Role] = &[Viewer, Analyst, Engineer, Admin, Auditor, Service];
 /// Who brings records.
 const SENDERS: &[Role] = &[Ingest, Engineer, Admin, Service];
@@ -35,6 +35,11 @@ pub const METHODS: &[Method] = &[
     read("/hubwarden.v1.FindingService/ListFindings", READERS),
     read("/hubwarden.v1.FindingService/GetFinding", READERS),
     read("/hubwarden.v1.FindingService/FindingTimeline", READERS),
+    read("/hubwarden.v1.SourceService/ListSources", READERS),
+    read("/hubwarden.v1.SourceService/GetSource", READERS),
+    read("/hubwarden.v1.RuleService/ListRules", READERS),
+    read("/hubwarden.v1.RuleService/GetRule", READERS),
+    read("/hubwarden.v1.RuleService/GetRuleSet", READERS),
     read("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", READERS),
 ];
 
