@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hubwarden_bus::Bus;
 use hubwarden_collector::IngestApi;
 use hubwarden_console::web::{self, ConsoleState};
-use hubwarden_console::{Access, Findings, StatusProvider};
+use hubwarden_console::{Access, StatusProvider};
 use hubwarden_normalizer::{EventApi, Networks};
 use hubwarden_proto::v1::event_service_server::EventServiceServer;
 use hubwarden_service::TaskResult;
@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::Failure;
 use crate::failure::Exit;
+use crate::{Failure, Pipeline};
 
 /// How the command line finds a running server: `server.json` in the data folder, for this user only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -63,9 +63,8 @@ impl Server {
     pub(crate) async fn bind(
         listen: SocketAddr,
         data_dir: &Path,
-        bus: impl Bus,
+        pipeline: Pipeline<impl Bus>,
         networks: Networks,
-        findings: Findings,
         status: StatusProvider,
     ) -> Result<Self, Failure> {
         let listener = TcpListener::bind(listen).await.map_err(|error| {
@@ -77,14 +76,16 @@ impl Server {
         let address = listener.local_addr()?;
         let access = Arc::new(Access::new()?);
         let state = ConsoleState {
-            findings,
+            findings: pipeline.findings,
             status,
+            watch: pipeline.watch,
+            letters: pipeline.letters,
             access: access.clone(),
             public_hosts: Arc::new([]),
             clock: web::now,
         };
         let checked = access.clone();
-        let ingest = InterceptedService::new(IngestApi::service(bus), move |request| {
+        let ingest = InterceptedService::new(IngestApi::service(pipeline.bus), move |request| {
             checked.intercept(request)
         });
         let checked = access.clone();

@@ -432,9 +432,11 @@ mod tests {
     fn an_assignment_is_read_as_far_as_it_goes() {
         let names = Names::new("a.");
         let mut bytes = vec![0, 3, 0, 0, 0, 3];
-        for (name, partitions) in
-            [("a.hubwarden.raw.v1", &[2, 0][..]), ("foreign", &[7]), ("a.hubwarden.events.v1", &[1])]
-        {
+        for (name, partitions) in [
+            ("a.hubwarden.raw.v1", &[2, 0][..]),
+            ("foreign", &[7]),
+            ("a.hubwarden.events.v1", &[1]),
+        ] {
             bytes.extend((name.len() as u16).to_be_bytes());
             bytes.extend(name.as_bytes());
             bytes.extend((partitions.len() as u32).to_be_bytes());

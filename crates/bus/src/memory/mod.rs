@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use self::state::State;
-use crate::{Batch, Bus, Delivered, Error, Limit, Member, Positions, Record, Sink, Source, Topic, topic};
+use crate::{
+    Batch, Bus, Delivered, Error, Limit, Member, Positions, Record, Sink, Source, Topic, topic,
+};
 
 mod state;
 

@@ -124,13 +124,11 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     }
     let rules = Arc::new(Mutex::new(rules));
     let status = status(&pipeline, source, rules);
-    let findings = pipeline.findings.clone();
     let server = Server::bind(
         options.listen,
         folder.path(),
-        pipeline.bus.clone(),
+        pipeline.clone(),
         settings.networks.clone(),
-        findings,
         status,
     )
     .await?;

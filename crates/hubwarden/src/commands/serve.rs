@@ -5,7 +5,6 @@ use hubwarden_bus::Bus;
 use hubwarden_collector::audit::{self, FeedStatus, Poller, system_clock};
 use hubwarden_console::{
     Backfill, BlindRule, RulesStatus, SourceStatus, StageStatus, Status, StatusProvider,
-    watch_stages,
 };
 use hubwarden_detector::{Rulebook, last_change};
 use hubwarden_rules::ProblemSeverity;
@@ -44,13 +43,9 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         BusKind::Kafka => {
             let claim = Claim::take(&config)?;
             let (kafka, correlating) = on_kafka::connect(&config).await?;
-            let started =
-                Pipeline::over(kafka.clone(), &settings, correlating, &mut tasks, &stop).await;
-            let pipeline = started?;
-            let figures: Arc<Mutex<Vec<StageStatus>>> = Arc::default();
-            tasks.spawn(watch_stages(kafka, figures.clone(), stop.clone()));
-            let stages: Stages =
-                Arc::new(move || figures.lock().map(|all| all.clone()).unwrap_or_default());
+            let pipeline = Pipeline::over(kafka, &settings, correlating, &mut tasks, &stop).await?;
+            let watch = pipeline.watch.clone();
+            let stages: Stages = Arc::new(move || watch.stages());
             let ended = serve(config, &settings, pipeline, stages, tasks, stop).await;
             drop(claim);
             ended
@@ -84,15 +79,9 @@ async fn serve<B: Bus<Reader: Sync>>(
     let status = provider(stages, sources, rules);
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
-    let server = Server::bind(
-        listen,
-        &settings.data_dir,
-        pipeline.bus,
-        settings.networks.clone(),
-        pipeline.findings,
-        status,
-    )
-    .await?;
+    let server =
+        Server::bind(listen, &settings.data_dir, pipeline, settings.networks.clone(), status)
+            .await?;
     say(&format!("open {}", server.link()?));
     if config.github.is_empty() {
         say("no [[github]] connection is configured: only imports are judged");
@@ -192,8 +181,15 @@ pub(crate) type Stages = Arc<dyn Fn() -> Vec<StageStatus> + Send + Sync>;
 /// What the journal says of its stages.
 pub(crate) fn stages(pipeline: &Pipeline) -> Stages {
     let pipeline = pipeline.clone();
-    let named = |(name, lag): (&str, u64)| StageStatus { name: name.into(), lag };
-    Arc::new(move || pipeline.lags().into_iter().map(named).collect())
+    Arc::new(move || {
+        let mut looked = pipeline.watch.stages();
+        let named = |(name, lag): (&str, u64)| {
+            let known = looked.iter_mut().find(|stage| stage.name == name).map(std::mem::take);
+            // What waits is known without asking, so it is of this moment.
+            StageStatus { name: name.into(), lag, ..known.unwrap_or_default() }
+        };
+        pipeline.lags().into_iter().map(named).collect()
+    })
 }
 
 /// Tells pages and status how reading and judging go.
