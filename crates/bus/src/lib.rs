@@ -27,6 +27,6 @@ pub use kafka::{Kafka, KafkaReader, KafkaWriter};
 pub use memory::{Memory, MemoryReader, MemoryWriter};
 pub use partition::partition_of;
 pub use patient::commit_when_room;
-pub use port::{Batch, Bus, Delivered, Limit, MAX_BODY, MAX_LABELS, Record, Sink, Source};
+pub use port::{Batch, Bus, Delivered, Limit, MAX_BODY, MAX_LABELS, Member, Record, Sink, Source};
 pub use positions::Positions;
 pub use topic::Topic;

@@ -104,6 +104,27 @@ fn labels_size(key: &Bytes, headers: &[(String, Bytes)]) -> usize {
     key.len() + headers.map(|(name, value)| name.len() + value.len() + 6).sum::<usize>()
 }
 
+/// A reader of a stage, as the bus knows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The stage that it reads for.
+    pub stage: String,
+    /// Tells it from others; stays as long as it reads.
+    pub name: String,
+    /// Where it runs, as the cluster sees it; empty on a bus of one process.
+    pub host: String,
+    /// The partitions that it owns, by topic, then partition.
+    pub owns: Vec<(Topic, u32)>,
+}
+
+impl Member {
+    /// The reader with this number, on a bus of one process.
+    pub(crate) fn here(number: u64, stage: &str, owns: &Positions) -> Member {
+        let owns = owns.iter().map(|(topic, partition, _)| (topic, partition)).collect();
+        Member { stage: stage.into(), name: format!("reader {number}"), host: String::new(), owns }
+    }
+}
+
 /// Records that a stage works through as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -268,6 +289,14 @@ pub trait Bus: Clone + Send + Sync + 'static {
     fn stage_positions(
         &self,
     ) -> impl Future<Output = Result<Vec<(String, Positions)>, Error>> + Send;
+
+    /// Every open reader with what it owns, by stage, then name.
+    ///
+    /// On a cluster those of all processes; one that died is named until the cluster gives it up.
+    ///
+    /// # Errors
+    /// When the bus does not answer.
+    fn members(&self) -> impl Future<Output = Result<Vec<Member>, Error>> + Send;
 
     /// The stored position of one stage; empty when it has stored none.
     ///

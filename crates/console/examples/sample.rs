@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use hubwarden_bus::{Memory, Positions};
 use hubwarden_console::web::{ConsoleState, grpc, now, router};
-use hubwarden_console::{Access, FindingStore, Findings, Intake, SqliteStore};
+use hubwarden_console::{
+    Access, FindingStore, Findings, Intake, Keep, LetterStore, Letters, SqliteStore, Status,
+};
 
 #[path = "../tests/samples/mod.rs"]
 mod samples;
@@ -22,10 +25,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }));
     store.take_in(Intake { findings, ..Intake::default() }).await?;
 
+    let keep = Keep { since: now().plus_millis(-86_400_000), most: 1000 };
+    store.take_letters(samples::letters(now()), Positions::none(), keep).await?;
+    let (store, watch) = (Arc::new(store), samples::watch(now()));
+    let looks = watch.clone();
+
     let access = Arc::new(Access::new()?);
     let state = ConsoleState {
-        findings: Findings::new(Arc::new(store), Arc::new(samples::raw)),
-        status: Arc::new(|| samples::status(now())),
+        findings: Findings::new(store.clone(), Arc::new(samples::raw)),
+        status: Arc::new(move || Status { stages: looks.stages(), ..samples::status(now()) }),
+        watch,
+        letters: Letters::new(store, Memory::with_partitions(3)),
         access: access.clone(),
         public_hosts: Arc::new([]),
         clock: now,

@@ -2,6 +2,9 @@ use std::path::PathBuf;
 
 use hubwarden_bus::Topic;
 
+use crate::letters::Lost;
+use crate::store::letters::LetterAt;
+
 /// Why a question to the console, or its work, came to nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -148,6 +151,55 @@ pub enum Error {
         /// The oldest record that is still there.
         oldest: u64,
     },
+    /// No dead letter stands there, or the store keeps it no longer.
+    #[error("there is no dead letter `{at}`; `hubwarden dead-letter list` shows those there are")]
+    NoLetter {
+        /// What was asked for.
+        at: LetterAt,
+    },
+    /// The record of a dead letter is not whole.
+    #[error("the record of the dead letter {at} cannot be put back: {}", lost.as_str())]
+    LostRecord {
+        /// The letter.
+        at: LetterAt,
+        /// Why.
+        lost: Lost,
+    },
+    /// Somebody else put a record back since the caller looked.
+    #[error(
+        "the record of the dead letter {at} was put back meanwhile; look at it again before you repeat that"
+    )]
+    RetriedMeanwhile {
+        /// The letter.
+        at: LetterAt,
+    },
+    /// The bus did not take records back.
+    #[error(
+        "the records were not put back, and the dead letters are as before; try again once the bus takes them"
+    )]
+    NotPut(#[source] hubwarden_bus::Error),
+    /// The bus did not say in time whether it took records back.
+    #[error(
+        "the bus did not say in time whether it took {letters} records; each of the dead letters says so, \
+         and putting one back again changes nothing where it arrived"
+    )]
+    NobodyKnows {
+        /// How many.
+        letters: usize,
+    },
+    /// Who asks may not do that.
+    #[error(
+        "your role is {role}, and that takes the role engineer or admin; ask somebody who has it"
+    )]
+    NotAllowed {
+        /// Their role.
+        role: &'static str,
+    },
+    /// A form did not come from a page of this console.
+    #[error(
+        "this form is not of your session, or that has ended; open the page again and repeat it there"
+    )]
+    ForeignForm,
     /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes, so no link can be made")]
     Random(#[from] getrandom::Error),
@@ -164,7 +216,7 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Away { .. } | Self::ReadOnly { .. } => true,
-            Self::Bus(error) => error.is_retryable(),
+            Self::Bus(error) | Self::NotPut(error) => error.is_retryable(),
             _ => false,
         }
     }

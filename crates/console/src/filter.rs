@@ -160,7 +160,7 @@ impl Filter {
 }
 
 /// One word for a shell, whatever it holds.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || ",._/:@%+-".contains(c);
     if text.chars().all(plain) && !text.starts_with('-') {
         return text.into();

@@ -12,6 +12,7 @@ mod error;
 pub mod escape;
 mod filter;
 mod findings;
+pub mod letters;
 pub mod link;
 mod metrics;
 mod patience;
@@ -25,8 +26,16 @@ pub use api::FindingApi;
 pub use error::Error;
 pub use filter::{Filter, parse_when};
 pub use findings::{Findings, RawBytes, TimelineEntry, raw_bytes};
-pub use stages::{LINE, watch_stages};
-pub use status::{StageStatus, Status, StatusProvider};
+pub use letters::Letters;
+pub use stages::{LINE, StagePoint, StageWatch};
+pub use status::{
+    MemberStatus, PartitionStatus, PipelineStatus, StageHistory, StageStatus, Status,
+    StatusProvider,
+};
+pub use store::letters::{
+    Keep, KeptLetter, LetterAt, LetterCount, LetterPage, LetterQuery, LetterStore, Retry,
+    TopicLetters,
+};
 pub use store::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, MAX_PAGE, Order, Page, PageToken,
     PostgresStore, RuleCount, SeverityCounts, SqliteStore, StoreConfig, StoreKind, Unreadable,

@@ -4,7 +4,8 @@ use std::fmt;
 
 use hubwarden_event::FindingId;
 
-use crate::Filter;
+use crate::letters::LetterFilter;
+use crate::{Filter, LetterAt};
 
 /// Somewhere a page may link to.
 #[derive(Debug, Clone)]
@@ -25,6 +26,32 @@ pub enum Link<'a> {
     FindingJson(&'a FindingId),
     /// Its events as JSON.
     TimelineJson(&'a FindingId),
+    /// The stages and how far they are.
+    Pipeline,
+    /// The stages as a CSV file.
+    PipelineCsv,
+    /// The same as JSON, one stage a line.
+    PipelineNdjson,
+    /// The same, with the history, from the JSON API.
+    PipelineJson,
+    /// Dead letters that pass a filter.
+    Letters(&'a LetterFilter),
+    /// The same as a CSV file.
+    LettersCsv(&'a LetterFilter),
+    /// The same as JSON, one letter a line.
+    LettersNdjson(&'a LetterFilter),
+    /// The same from the JSON API.
+    LettersJson(&'a LetterFilter),
+    /// Where a form puts all letters of a reason back.
+    RetryLetters,
+    /// Where a program puts the letters that pass a filter back.
+    RetryLettersJson(&'a LetterFilter),
+    /// One dead letter.
+    Letter(LetterAt),
+    /// The same as JSON.
+    LetterJson(LetterAt),
+    /// Where a form puts its record back.
+    RetryLetter(LetterAt),
     /// A technique on MITRE's pages.
     Technique(Technique<'a>),
 }
@@ -33,10 +60,29 @@ impl fmt::Display for Link<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Overview => f.write_str("/"),
-            Self::Findings(filter) => write!(f, "/findings{}", Query(filter)),
-            Self::FindingsCsv(filter) => write!(f, "/findings.csv{}", Query(filter)),
-            Self::FindingsNdjson(filter) => write!(f, "/findings.ndjson{}", Query(filter)),
-            Self::FindingsJson(filter) => write!(f, "/api/v1/findings{}", Query(filter)),
+            Self::Findings(filter) => write!(f, "/findings{}", Query(&filter.pairs())),
+            Self::FindingsCsv(filter) => write!(f, "/findings.csv{}", Query(&filter.pairs())),
+            Self::FindingsNdjson(filter) => write!(f, "/findings.ndjson{}", Query(&filter.pairs())),
+            Self::FindingsJson(filter) => write!(f, "/api/v1/findings{}", Query(&filter.pairs())),
+            Self::Pipeline => f.write_str("/pipeline"),
+            Self::PipelineCsv => f.write_str("/pipeline.csv"),
+            Self::PipelineNdjson => f.write_str("/pipeline.ndjson"),
+            Self::PipelineJson => f.write_str("/api/v1/pipeline"),
+            Self::Letters(filter) => write!(f, "/dead-letters{}", Query(&filter.pairs())),
+            Self::LettersCsv(filter) => write!(f, "/dead-letters.csv{}", Query(&filter.pairs())),
+            Self::LettersNdjson(filter) => {
+                write!(f, "/dead-letters.ndjson{}", Query(&filter.pairs()))
+            }
+            Self::LettersJson(filter) => {
+                write!(f, "/api/v1/dead-letters{}", Query(&filter.pairs()))
+            }
+            Self::RetryLettersJson(filter) => {
+                write!(f, "/api/v1/dead-letters/retry{}", Query(&filter.pairs()))
+            }
+            Self::RetryLetters => f.write_str("/dead-letters/retry"),
+            Self::Letter(at) => write!(f, "/dead-letters/{at}"),
+            Self::LetterJson(at) => write!(f, "/api/v1/dead-letters/{at}"),
+            Self::RetryLetter(at) => write!(f, "/dead-letters/{at}/retry"),
             Self::Finding(id) => write!(f, "/findings/{}", Encoded(id.as_str())),
             Self::FindingJson(id) => write!(f, "/api/v1/findings/{}", Encoded(id.as_str())),
             Self::TimelineJson(id) => {
@@ -75,13 +121,13 @@ impl<'a> Technique<'a> {
     }
 }
 
-struct Query<'a>(&'a Filter);
+struct Query<'a>(&'a [(&'static str, String)]);
 
 impl fmt::Display for Query<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, (key, value)) in self.0.pairs().into_iter().enumerate() {
+        for (place, (key, value)) in self.0.iter().enumerate() {
             let sign = if place == 0 { '?' } else { '&' };
-            write!(f, "{sign}{key}={}", Encoded(&value))?;
+            write!(f, "{sign}{key}={}", Encoded(value))?;
         }
         Ok(())
     }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use clap::Parser;
 use hubwarden_bus::{Bus, BusConfig, Kafka, topic};
 use hubwarden_console::web::{self, ConsoleState};
 use hubwarden_console::{
-    Access, FindingApi, Findings, StageStatus, Status, StoreConfig, consume, raw_bytes,
-    watch_stages,
+    Access, FindingApi, Findings, Letters, StageWatch, Status, StoreConfig, consume, letters,
+    raw_bytes,
 };
 use hubwarden_proto::CONTRACT;
 use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
@@ -119,7 +119,8 @@ fn main() -> ExitCode {
 async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskError> {
     let Config { bus, store, storage, web, .. } = process.config.clone();
     let Some(token) = &web.token else { return Err("web.token is missing".into()) };
-    let access = Access::with_api_token(token.resolve()?.expose_secret().to_owned());
+    let access = Access::with_api_token(token.resolve()?.expose_secret().to_owned())
+        .and_tokens(&process.config.tokens);
     let kafka = bus.kafka.clone().resolve(|password| password.resolve())?;
     let kafka = Kafka::connect(kafka).await?;
     let stop = process.stop.clone();
@@ -131,15 +132,20 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let (kept, token) = (store.clone(), stop.clone());
     process.tasks.spawn(async move { Ok(consume::run(reader, &*kept, token).await?) });
 
-    let findings = Findings::new(store, raw_bytes(kafka.clone()));
-    let stages: Arc<Mutex<Vec<StageStatus>>> = Arc::default();
-    process.tasks.spawn(watch_stages(kafka, stages.clone(), stop.clone()));
+    let dead = [topic::RAW_DEAD, topic::EVENTS_DEAD];
+    let reader = kafka.keeping_reader(letters::STAGE, &dead)?;
+    let (kept, token) = (store.clone(), stop.clone());
+    process.tasks.spawn(async move { Ok(letters::run(reader, &*kept, token).await?) });
+
+    let findings = Findings::new(store.clone(), raw_bytes(kafka.clone()));
+    let watch = StageWatch::default();
+    process.tasks.spawn(watch.clone().run(kafka.clone(), stop.clone()));
+    let looks = watch.clone();
     let state = ConsoleState {
         findings: findings.clone(),
-        status: Arc::new(move || {
-            let stages = stages.lock().map(|stages| stages.clone()).unwrap_or_default();
-            Status { stages, ..Status::default() }
-        }),
+        status: Arc::new(move || Status { stages: looks.stages(), ..Status::default() }),
+        watch,
+        letters: Letters::new(store, kafka),
         access: Arc::new(access),
         public_hosts: web.hosts.into(),
         clock: web::now,

@@ -1,6 +1,7 @@
 //! The findings store: what it keeps and what it can be asked.
 
 mod config;
+pub(crate) mod letters;
 mod postgres;
 mod sqlite;
 
@@ -13,6 +14,7 @@ use hubwarden_bus::{Positions, Topic};
 use hubwarden_event::{Finding, FindingId, Severity, Timestamp};
 
 use crate::Error;
+use crate::store::letters::LetterStore;
 pub use config::{StoreConfig, StoreKind};
 pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
@@ -25,7 +27,7 @@ pub const MAX_PAGE: usize = 500;
 /// Two stores that were given the same findings, in any order and any number of times, answer
 /// alike. Every question is answered from one committed state.
 #[tonic::async_trait]
-pub trait FindingStore: Send + Sync + 'static {
+pub trait FindingStore: LetterStore {
     /// Joins findings with what is kept and stores the bus position, both or neither.
     ///
     /// Gives how many findings were new or changed. A position never goes back: what stands before

@@ -10,10 +10,12 @@ mod finding;
 mod guard;
 mod json;
 mod layout;
+mod letters;
 mod list;
 mod login;
 mod overview;
 mod parts;
+mod pipeline;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -28,15 +30,19 @@ use hubwarden_event::Timestamp;
 use hubwarden_proto::v1::finding_service_server::FindingServiceServer;
 use tonic::service::Routes;
 
-use crate::{Access, Error, FindingApi, Findings, StatusProvider};
+use crate::{Access, Error, FindingApi, Findings, Letters, StageWatch, StatusProvider};
 
 /// Everything that the pages need.
 #[derive(Clone)]
 pub struct ConsoleState {
     /// The findings.
     pub findings: Findings,
-    /// The state of the pipeline.
+    /// The state of sources, rules and stages.
     pub status: StatusProvider,
+    /// The last hour of the stages.
+    pub watch: StageWatch,
+    /// What could not be read.
+    pub letters: Letters,
     /// Who may ask.
     pub access: Arc<Access>,
     /// Host names, without port, by which the console may be called besides those of loopback.
@@ -61,6 +67,20 @@ pub fn router(state: ConsoleState) -> Router {
         .route("/findings.csv", get(export::csv))
         .route("/findings.ndjson", get(export::ndjson))
         .route("/findings/{id}", get(finding::show))
+        .route("/pipeline", get(pipeline::show))
+        .route("/pipeline.csv", get(pipeline::csv))
+        .route("/pipeline.ndjson", get(pipeline::ndjson))
+        .route("/dead-letters", get(letters::list))
+        .route("/dead-letters.csv", get(letters::csv))
+        .route("/dead-letters.ndjson", get(letters::ndjson))
+        .route("/dead-letters/retry", post(letters::retry_reason))
+        .route("/dead-letters/{id}", get(letters::show))
+        .route("/dead-letters/{id}/retry", post(letters::retry))
+        .route("/api/v1/pipeline", get(pipeline::json))
+        .route("/api/v1/dead-letters", get(letters::json_list))
+        .route("/api/v1/dead-letters/retry", post(letters::json_retry_reason))
+        .route("/api/v1/dead-letters/{id}", get(letters::json_get))
+        .route("/api/v1/dead-letters/{id}/retry", post(letters::json_retry))
         .route("/api/v1/findings", get(json::list))
         .route("/api/v1/findings/{id}", get(json::get))
         .route("/api/v1/findings/{id}/timeline", get(json::timeline))
@@ -116,8 +136,11 @@ async fn not_found(uri: Uri) -> Response {
 /// The status for an error; what failed inside is logged here.
 fn status_of(error: &Error) -> StatusCode {
     match error {
-        Error::NotFound { .. } => StatusCode::NOT_FOUND,
-        Error::Ambiguous { .. } => StatusCode::CONFLICT,
+        Error::NotFound { .. } | Error::NoLetter { .. } => StatusCode::NOT_FOUND,
+        Error::Ambiguous { .. } | Error::LostRecord { .. } | Error::RetriedMeanwhile { .. } => {
+            StatusCode::CONFLICT
+        }
+        Error::NotAllowed { .. } | Error::ForeignForm => StatusCode::FORBIDDEN,
         Error::BadQuery { .. } => StatusCode::BAD_REQUEST,
         other => {
             tracing::error!(error = other as &dyn std::error::Error, "a page failed");
@@ -142,10 +165,15 @@ impl IntoResponse for Failed {
     fn into_response(self) -> Response {
         let status = status_of(&self.0);
         let title = match status {
+            _ if matches!(self.0, Error::NoLetter { .. }) => "Dead letter not found",
+            _ if matches!(self.0, Error::LostRecord { .. } | Error::RetriedMeanwhile { .. }) => {
+                "Not put back"
+            }
             StatusCode::NOT_FOUND => "Finding not found",
             StatusCode::CONFLICT => "Several findings begin so",
+            StatusCode::FORBIDDEN => "Not allowed",
             StatusCode::BAD_REQUEST => "The address cannot be understood",
-            StatusCode::SERVICE_UNAVAILABLE => "Findings cannot be read now",
+            StatusCode::SERVICE_UNAVAILABLE => "That cannot be done now",
             _ => "The page could not be made",
         };
         let mut text = self.0.to_string();

@@ -1,6 +1,8 @@
 //! What the pages let out, to whom, and what they never let through.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "web/pipeline.rs"]
+mod pipeline;
 mod samples;
 
 use std::sync::Arc;
@@ -8,8 +10,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use hubwarden_bus::{Memory, Positions};
 use hubwarden_console::web::{ConsoleState, grpc, router};
-use hubwarden_console::{Access, FindingStore, Findings, Intake, SqliteStore};
+use hubwarden_console::{
+    Access, FindingStore, Findings, Intake, Keep, LetterStore, Letters, SqliteStore, Status,
+};
 use hubwarden_event::{Finding, Severity, Timestamp};
 use hubwarden_proto::v1;
 use hubwarden_proto::v1::finding_service_client::FindingServiceClient;
@@ -22,6 +27,8 @@ const TOKEN: &str = "the-api-token";
 struct Console {
     app: Router,
     access: Arc<Access>,
+    bus: Memory,
+    store: Arc<SqliteStore>,
     _folder: tempfile::TempDir,
 }
 
@@ -43,19 +50,37 @@ impl Console {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("findings.db")).unwrap();
         store.take_in(Intake { findings, ..Intake::default() }).await.unwrap();
-        let access = Arc::new(Access::with_api_token(TOKEN.into()));
+        let keep = Keep { since: NOW.plus_millis(-86_400_000), most: 1000 };
+        store.take_letters(samples::letters(NOW), Positions::none(), keep).await.unwrap();
+        let (store, bus, watch) =
+            (Arc::new(store), Memory::with_partitions(3), samples::watch(NOW));
+        let access = Access::with_api_token(TOKEN.into()).and_tokens(&pipeline::tokens());
+        let access = Arc::new(access);
+        let looks = watch.clone();
         let state = ConsoleState {
-            findings: Findings::new(Arc::new(store), Arc::new(samples::raw)),
-            status: Arc::new(|| samples::status(NOW)),
+            findings: Findings::new(store.clone(), Arc::new(samples::raw)),
+            status: Arc::new(move || Status { stages: looks.stages(), ..samples::status(NOW) }),
+            watch,
+            letters: Letters::new(store.clone(), bus.clone()),
             access: access.clone(),
             public_hosts: Arc::new(["hubwarden.octo-corp.example".to_owned()]),
             clock: || NOW,
         };
         let app = router(state.clone()).merge(grpc(&state));
-        Self { app, access, _folder: folder }
+        Self { app, access, bus, store, _folder: folder }
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, path, headers, "").await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header("host", "127.0.0.1:7474");
@@ -63,7 +88,7 @@ impl Console {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Body::empty()).unwrap();
+        let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = self.app.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, 64 << 20).await.unwrap();
@@ -85,7 +110,7 @@ fn hostile() -> Vec<Finding> {
     names.map(|(place, name)| samples::about(name, place, NOW)).collect()
 }
 
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 24] = [
     "/",
     "/findings",
     "/findings.csv",
@@ -95,6 +120,17 @@ const ROUTES: [&str; 13] = [
     "/api/v1/findings/F-X",
     "/api/v1/findings/F-X/timeline",
     "/api/v1/status",
+    "/pipeline",
+    "/pipeline.csv",
+    "/pipeline.ndjson",
+    "/dead-letters",
+    "/dead-letters.csv",
+    "/dead-letters.ndjson",
+    "/dead-letters/raw.dead-1-5",
+    "/dead-letters/raw.dead-9-9",
+    "/api/v1/pipeline",
+    "/api/v1/dead-letters",
+    "/api/v1/dead-letters/raw.dead-1-5",
     "/healthz",
     "/login?token=x",
     "/static/none.css",

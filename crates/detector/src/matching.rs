@@ -146,6 +146,7 @@ fn dead(delivered: &Delivered, error: &proto::Error) -> Record {
         hash: Hash::of(&delivered.body),
         length: delivered.body.len() as u64,
         record: delivered.body.slice(..delivered.body.len().min(MAX_DEAD_BYTES)),
+        envelope: None,
     };
     Record::new(topic::EVENTS_DEAD, letter.hash.0.to_vec(), proto::encode_dead_letter(letter))
 }

@@ -172,6 +172,15 @@ pub struct DeadLetter {
     pub hash: Hash,
     /// Length of the whole record in bytes.
     pub length: u64,
-    /// The record, at most [`MAX_DEAD_BYTES`] of it.
+    /// The record, at most [`MAX_DEAD_BYTES`] of it; only its payload where there is an envelope.
     pub record: Bytes,
+    /// What stood around the payload of a raw record: the record itself, with an empty payload.
+    pub envelope: Option<Box<RawRecord>>,
+}
+
+impl DeadLetter {
+    /// Whether all of the record is kept.
+    pub fn is_whole(&self) -> bool {
+        self.record.len() as u64 == self.length
+    }
 }

@@ -60,6 +60,13 @@ pub enum Command {
     Import(Import),
     /// Whether everything is read and judged
     Status(Status),
+    /// The stages as they work: records a second, lag, replicas, what stands still
+    ///
+    /// On a terminal it is shown again every 2 seconds until Ctrl-C; elsewhere once.
+    Top(Top),
+    /// Dead letters: what could not be read, and putting it back
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
     /// Check configuration, data folder, credentials, limits and rules, with what each means for detection
     Doctor,
     /// Findings: what a person on duty reads
@@ -145,9 +152,91 @@ pub struct Import {
     pub remote: Remote,
 }
 
+/// Which console is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Console {
+    /// Ask the console with these pages, such as https://hubwarden.example.com, with the token and
+    /// certificates of section [remote] [default: the server that runs on the data folder]
+    #[arg(long = "server", value_name = "URL")]
+    pub url: Option<String>,
+}
+
+impl Console {
+    /// Asked like any service.
+    pub fn remote(&self) -> Remote {
+        Remote { server: self.url.clone() }
+    }
+}
+
+/// Options of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Which console.
+    #[command(flatten)]
+    pub console: Console,
+    /// Show it once
+    #[arg(long, conflicts_with = "watch")]
+    pub once: bool,
+    /// Go on where the output is no terminal, too
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+/// Commands on dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetter {
+    /// List dead letters, the newest first
+    List(LetterList),
+    /// Put one record back on the topic it came from, or all of one reason that nobody has put back
+    Retry(LetterRetry),
+}
+
+/// Options of `dead-letter list`.
+#[derive(Debug, Args)]
+pub struct LetterList {
+    /// Which console.
+    #[command(flatten)]
+    pub console: Console,
+    /// raw.dead or events.dead
+    #[arg(long)]
+    pub topic: Option<String>,
+    /// The whole reason
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Only those that nobody has put back
+    #[arg(long)]
+    pub waiting: bool,
+    /// At most so many
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+/// Options of `dead-letter retry`.
+#[derive(Debug, Args)]
+pub struct LetterRetry {
+    /// Which console.
+    #[command(flatten)]
+    pub console: Console,
+    /// The letter, such as raw.dead-3-17
+    #[arg(required_unless_present = "reason", conflicts_with_all = ["reason", "topic"])]
+    pub id: Option<String>,
+    /// Put it back although that was done before
+    #[arg(long, requires = "id")]
+    pub again: bool,
+    /// All of this topic and --reason: raw.dead or events.dead
+    #[arg(long, requires = "reason")]
+    pub topic: Option<String>,
+    /// All of --topic and this whole reason, at most a thousand at once
+    #[arg(long, requires = "topic")]
+    pub reason: Option<String>,
+}
+
 /// Options of `status`.
 #[derive(Debug, Args)]
 pub struct Status {
+    /// Which console.
+    #[command(flatten)]
+    pub console: Console,
     /// Print a new one-time link to the pages
     #[arg(long)]
     pub link: bool,

@@ -7,6 +7,8 @@ use hubwarden_proto::v1::rule_service_client::RuleServiceClient;
 use hubwarden_proto::v1::source_service_client::SourceServiceClient;
 use hubwarden_service::grpc::{self, ClientConfig, ConnectError, GrpcChannel};
 use hubwarden_service::{grpc_limits, tls};
+use serde::de::DeserializeOwned;
+use tonic::codegen::{Service, http};
 use tonic::{Code, Response, Status};
 
 use crate::Config;
@@ -20,6 +22,8 @@ const MAX_ANSWER: usize = 64 << 20;
 
 /// A server that commands ask: one of this data folder, or a service elsewhere.
 pub(crate) struct Client {
+    /// Its address, as a page is opened: `http://127.0.0.1:7474`.
+    pub(crate) base: String,
     channel: GrpcChannel,
 }
 
@@ -30,7 +34,7 @@ impl Client {
     /// The service that is named cannot be reached.
     pub(crate) async fn of(remote: &Remote, config: &Config) -> Result<Option<Self>, Failure> {
         let Some(url) = &remote.server else {
-            return Ok(Local::find(&config.storage.data_dir).await.map(|local| local.client));
+            return Ok(Self::find(&config.storage.data_dir).await);
         };
         let RemoteConfig { token, tls, deadline_s } = config.remote.clone();
         let client = ClientConfig { url: url.clone(), tls, token, deadline_s };
@@ -44,7 +48,18 @@ impl Client {
             };
             Failure::new(Exit::Failed, with_causes(&error) + next)
         })?;
-        Ok(Some(Self { channel }))
+        Ok(Some(Self { base: url.trim_end_matches('/').to_owned(), channel }))
+    }
+
+    /// The same where nothing can be done without one.
+    ///
+    /// # Errors
+    /// As [`Client::of`], or when no server runs on the data folder.
+    pub(crate) async fn must(remote: &Remote, config: &Config) -> Result<Self, Failure> {
+        Self::of(remote, config).await?.ok_or_else(|| {
+            let text = "no server runs on this data folder; start `hubwarden serve`, or name a console with --server";
+            Failure::new(Exit::Failed, text)
+        })
     }
 
     /// The channel with what says who calls, for any service.
@@ -66,6 +81,59 @@ impl Client {
     pub(crate) fn sources(&self) -> SourceServiceClient<GrpcChannel> {
         grpc_limits!(client SourceServiceClient::new(self.service()), MAX_ANSWER)
     }
+
+    /// The server that runs on this data folder, if one answers.
+    pub(crate) async fn find(data_dir: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(Address::file(data_dir)).ok()?;
+        let address: Address = serde_json::from_str(&text).ok()?;
+        let url = format!("http://{}", address.listen);
+        let config = ClientConfig { url: url.clone(), ..ClientConfig::default() };
+        let channel = grpc::connect_as(&config, &address.api_token).await.ok()?;
+        Some(Self { base: url, channel })
+    }
+
+    /// A JSON answer of the server's API.
+    ///
+    /// # Errors
+    /// A server that refuses, with what it says, or does not answer.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+    ) -> Result<T, Failure> {
+        let gone = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::Failed, format!("{} did not answer {path}: {error}", self.base))
+        };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .body(tonic::body::Body::empty())
+            .map_err(|error| gone(&error))?;
+        let mut channel = self.channel.clone();
+        std::future::poll_fn(|context| channel.poll_ready(context))
+            .await
+            .map_err(|error| gone(&with_causes(&error)))?;
+        let answer = channel.call(request).await.map_err(|error| gone(&with_causes(&error)))?;
+        let status = answer.status();
+        let body = axum::body::to_bytes(axum::body::Body::new(answer.into_body()), MAX_ANSWER);
+        let body = body.await.map_err(|error| gone(&error))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                let text = format!("{} is of another release, or no console: {error}", self.base);
+                Failure::new(Exit::Failed, text)
+            });
+        }
+        let exit = match status.as_u16() {
+            401 | 403 => Exit::Denied,
+            400 => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+        let said = said.get("error").and_then(serde_json::Value::as_str);
+        let said =
+            said.map_or_else(|| format!("{} answered {status} to {path}", self.base), Into::into);
+        Err(Failure::new(exit, said))
+    }
 }
 
 /// Asks a server, again where that changes nothing and it could not answer.
@@ -75,52 +143,6 @@ where
 {
     let path = format!("/hubwarden.v1.{method}");
     Ok(grpc::call(&path, attempt).await?.into_inner())
-}
-
-/// A running server of this data folder.
-pub(crate) struct Local {
-    /// Where it is.
-    pub(crate) address: Address,
-    client: Client,
-}
-
-impl Local {
-    /// The server that runs on this data folder, if one answers.
-    pub(crate) async fn find(data_dir: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(Address::file(data_dir)).ok()?;
-        let address: Address = serde_json::from_str(&text).ok()?;
-        let url = format!("http://{}", address.listen);
-        let config = ClientConfig { url, ..ClientConfig::default() };
-        let channel = grpc::connect_as(&config, &address.api_token).await.ok()?;
-        Some(Self { address, client: Client { channel } })
-    }
-
-    /// A JSON answer of the server's API.
-    pub(crate) async fn json(
-        &self,
-        method: &str,
-        path: &str,
-    ) -> Result<serde_json::Value, Failure> {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let listen = self.address.listen;
-        let mut stream = tokio::net::TcpStream::connect(listen).await?;
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {listen}\r\nAuthorization: Bearer {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.address.api_token
-        );
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
-        if !head.starts_with("HTTP/1.1 200") {
-            let line = head.lines().next().unwrap_or("nothing");
-            return Err(Failure::new(
-                Exit::Failed,
-                format!("the server answered {line} to {path}"),
-            ));
-        }
-        Ok(serde_json::from_str(body)?)
-    }
 }
 
 impl From<Status> for Failure {

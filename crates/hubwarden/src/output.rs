@@ -49,6 +49,11 @@ impl<T: Serialize> Rows<'_, T> {
     }
 
     fn write_table(&self, out: &mut impl Write) -> io::Result<()> {
+        self.lines().iter().try_for_each(|line| write_line(out, line))
+    }
+
+    /// The lines of a table for people, escape codes taken out.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut table = Table::new();
         table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
         if !io::stdout().is_terminal() {
@@ -58,10 +63,7 @@ impl<T: Serialize> Rows<'_, T> {
         for value in self.values {
             table.add_row((self.row)(value).iter().map(|cell| escape::terminal(cell).into_owned()));
         }
-        for line in table.lines() {
-            write_line(out, line.trim_end())?;
-        }
-        Ok(())
+        table.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 }
 
@@ -85,6 +87,15 @@ pub(crate) fn print_one(
         }
     };
     finish(written)
+}
+
+/// Shows these lines in the place of what the terminal shows.
+pub(crate) fn redraw(lines: &[String]) -> Result<(), Failure> {
+    let shown: Vec<_> = lines.iter().map(|line| escape::terminal(line)).collect();
+    let mut out = io::stdout().lock();
+    // To the first place, then each line up to its end, then what is left below.
+    let text = format!("\x1b[H{}\x1b[J", shown.join("\x1b[K\n") + "\x1b[K\n");
+    finish(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// Prints one line of data as it is.

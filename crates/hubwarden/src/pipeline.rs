@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hubwarden_bus::{Bus, Journal, Options, topic};
-use hubwarden_console::{Findings, LINE, SqliteStore, raw_bytes};
+use hubwarden_console::{Findings, LINE, Letters, SqliteStore, StageWatch, letters, raw_bytes};
 use hubwarden_detector::{CORRELATE_STAGE, Correlating, MATCH_STAGE, Readiness, RuleApi, Rulebook};
 use hubwarden_normalizer::{Counts, Networks, NormalizerStage};
 use hubwarden_service::TaskResult;
@@ -78,6 +78,10 @@ pub struct Pipeline<B = Journal> {
     pub findings: Findings,
     /// The questions about the rules that judge.
     pub rules: RuleApi,
+    /// The questions about what could not be read.
+    pub letters: Letters,
+    /// The last hour of the stages.
+    pub watch: StageWatch,
     passed: Arc<Mutex<Passed>>,
 }
 
@@ -154,11 +158,17 @@ impl<B: Bus<Reader: Sync>> Pipeline<B> {
         });
         // The store has the position; the bus is told only so that it may forget.
         let reader = bus.keeping_reader(hubwarden_console::consume::STAGE, &[topic::FINDINGS])?;
-        let token = stop.clone();
+        let (kept, token) = (store.clone(), stop.clone());
         tasks.spawn(
-            async move { Ok(hubwarden_console::consume::run(reader, &*store, token).await?) },
+            async move { Ok(hubwarden_console::consume::run(reader, &*kept, token).await?) },
         );
-        Ok(Self { bus, findings, rules, passed })
+        let reader = bus.keeping_reader(letters::STAGE, &[topic::RAW_DEAD, topic::EVENTS_DEAD])?;
+        let (kept, token) = (store.clone(), stop.clone());
+        tasks.spawn(async move { Ok(letters::run(reader, &*kept, token).await?) });
+        let watch = StageWatch::default();
+        tasks.spawn(watch.clone().run(bus.clone(), stop.clone()));
+        let letters = Letters::new(store, bus.clone());
+        Ok(Self { bus, findings, rules, letters, watch, passed })
     }
 
     /// What has passed so far.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use hubwarden_bus::Bus;
 use hubwarden_collector::{IngestApi, SourceApi, Sources};
 use hubwarden_console::web::{self, ConsoleState};
-use hubwarden_console::{Access, Findings, StatusProvider};
-use hubwarden_detector::RuleApi;
+use hubwarden_console::{Access, StatusProvider};
 use hubwarden_normalizer::{EventApi, Networks};
 use hubwarden_proto::v1::event_service_server::EventServiceServer;
 use hubwarden_service::{TaskResult, grpc_limits};
@@ -16,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::Failure;
 use crate::failure::Exit;
+use crate::{Failure, Pipeline};
 
 /// How the command line finds a running server: `server.json` in the data folder, for this user only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,13 +51,11 @@ const MAX_MESSAGE: usize = 40 << 20;
 
 /// What a server answers from.
 pub(crate) struct Answers<B> {
-    /// Takes what is pushed.
-    pub(crate) bus: B,
+    /// The stages in this process, and what is asked of them.
+    pub(crate) pipeline: Pipeline<B>,
     /// The networks by which records are normalized.
     pub(crate) networks: Networks,
-    pub(crate) findings: Findings,
     pub(crate) sources: Sources<B>,
-    pub(crate) rules: RuleApi,
     pub(crate) status: StatusProvider,
 }
 
@@ -78,7 +75,7 @@ impl Server {
         data_dir: &Path,
         answers: Answers<impl Bus>,
     ) -> Result<Self, Failure> {
-        let Answers { bus, networks, findings, sources, rules, status } = answers;
+        let Answers { pipeline, networks, sources, status } = answers;
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             let text = format!(
                 "cannot listen on {listen}: {error}; stop what uses the port, or set server.listen (demo: --listen) to another"
@@ -88,8 +85,10 @@ impl Server {
         let address = listener.local_addr()?;
         let access = Arc::new(Access::new()?);
         let state = ConsoleState {
-            findings,
+            findings: pipeline.findings,
             status,
+            watch: pipeline.watch,
+            letters: pipeline.letters,
             access: access.clone(),
             public_hosts: Arc::new([]),
             clock: web::now,
@@ -97,11 +96,11 @@ impl Server {
         // one check before all of them
         let checked = access.clone();
         let check = move |request| checked.intercept(request);
-        let ingest = InterceptedService::new(IngestApi::service(bus), check.clone());
+        let ingest = InterceptedService::new(IngestApi::service(pipeline.bus), check.clone());
         let events = EventServiceServer::new(EventApi::new(networks));
         let events = grpc_limits!(server events, MAX_MESSAGE);
         let sources = grpc_limits!(server SourceApi::service(sources), MAX_MESSAGE);
-        let rules = grpc_limits!(server rules.service(), MAX_MESSAGE);
+        let rules = grpc_limits!(server pipeline.rules.service(), MAX_MESSAGE);
         let own = Routes::new(ingest)
             .add_service(InterceptedService::new(events, check.clone()))
             .add_service(InterceptedService::new(sources, check.clone()))

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use hubwarden_event::{DeadLetter, Hash, MAX_DEAD_BYTES, RawPosition, RawRecord};
 
 /// A reason is cut here, for parts of it may be the sender's words.
@@ -36,5 +37,6 @@ pub fn dead_letter(raw: &RawRecord, position: RawPosition, rejected: &Rejected) 
         hash: Hash::of(&raw.payload),
         length: raw.payload.len() as u64,
         record: raw.payload.slice(..kept),
+        envelope: Some(Box::new(RawRecord { payload: Bytes::new(), ..raw.clone() })),
     }
 }

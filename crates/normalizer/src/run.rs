@@ -146,6 +146,7 @@ fn unreadable(delivered: &Delivered, error: &proto::Error) -> DeadLetter {
         hash: Hash::of(&delivered.body),
         length: delivered.body.len() as u64,
         record: delivered.body.slice(..kept),
+        envelope: None,
     }
 }
 

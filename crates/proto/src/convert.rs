@@ -350,6 +350,7 @@ impl From<DeadLetter> for v1::DeadLetter {
             hash: bytes_of(&letter.hash.0),
             length: letter.length,
             record: letter.record,
+            envelope: letter.envelope.map(|envelope| (*envelope).into()),
         }
     }
 }
@@ -366,6 +367,7 @@ impl TryFrom<v1::DeadLetter> for DeadLetter {
             hash: hash("hash", &letter.hash)?,
             length: letter.length,
             record: letter.record,
+            envelope: letter.envelope.map(RawRecord::try_from).transpose()?.map(Box::new),
         })
     }
 }

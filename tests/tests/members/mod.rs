@@ -126,6 +126,10 @@ impl Bus for Shared {
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {
         self.memory.stage_positions().await
     }
+
+    async fn members(&self) -> Result<Vec<hubwarden_bus::Member>, Error> {
+        self.memory.members().await
+    }
 }
 
 /// One reader of a stage, and the partitions that it owns as far as it knows.

@@ -89,7 +89,9 @@ fn bless(folder: &Path) {
     fs::create_dir_all(made.join("journal")).unwrap();
     write_json(&made.join("records.json"), &written_records());
     fs::copy(dictionary_file(), made.join("dictionary.txt")).unwrap();
-    fs::copy(migration_file(), made.join("postgres-1.sql")).unwrap();
+    for (name, text) in migrations() {
+        fs::write(made.join(name), text).unwrap();
+    }
     let wait = |work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         std::thread::spawn(move || runtime.block_on(work)).join().unwrap();
@@ -366,8 +368,15 @@ async fn this_release_writes_the_journal_of_the_newest_folder() {
 
 // The findings stores.
 
-fn migration_file() -> PathBuf {
-    workspace().join("crates/console/migrations/0001_findings.sql")
+/// The steps of PostgreSQL's schema, by the names that a golden folder has for them.
+fn migrations() -> BTreeMap<String, String> {
+    let files = fs::read_dir(workspace().join("crates/console/migrations")).unwrap();
+    let files = files.map(|file| file.unwrap());
+    let named = files.map(|file| {
+        let name = format!("postgres-{}", file.file_name().into_string().unwrap());
+        (name, fs::read_to_string(file.path()).unwrap())
+    });
+    named.collect()
 }
 
 async fn write_store(file: &Path) {
@@ -420,9 +429,10 @@ async fn this_release_writes_the_stores_of_the_newest_folder() {
     write_store(&file).await;
     let golden = newest();
     assert_unchanged("a store", &schema(&file), &schema(&golden.join("findings.store")));
-    let text = |file: &Path| Value::from(fs::read_to_string(file).unwrap());
-    let step = golden.join("postgres-1.sql");
-    assert_unchanged("step 1 of PostgreSQL's schema", &text(&migration_file()), &text(&step));
+    for (name, text) in migrations() {
+        let written = fs::read_to_string(golden.join(&name)).unwrap_or_default();
+        assert_unchanged(&name, &Value::from(text), &Value::from(written));
+    }
 }
 
 // Rule sets: replicas of two releases judge by one only if both make the same of it.

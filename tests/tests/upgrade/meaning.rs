@@ -148,6 +148,7 @@ fn dead(letter: &DeadLetter) -> Value {
         "connection": letter.connection.as_ref().map(|one| one.as_str()),
         "origin": origin(letter.origin.as_ref()), "hash": letter.hash.to_string(),
         "length": letter.length, "record": hex(&letter.record),
+        "envelope": letter.envelope.as_deref().map(raw),
     })
 }
 

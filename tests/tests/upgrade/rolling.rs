@@ -158,6 +158,10 @@ impl Bus for Seen {
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {
         self.bus.stage_positions().await
     }
+
+    async fn members(&self) -> Result<Vec<hubwarden_bus::Member>, Error> {
+        self.bus.members().await
+    }
 }
 
 struct SeenReader {

@@ -170,6 +170,7 @@ fn dead_letter() -> DeadLetter {
         hash: Hash::of(b"{}"),
         length: 2,
         record: Bytes::from_static(b"{}"),
+        envelope: Some(Box::new(RawRecord { payload: Bytes::new(), ..raw_record() })),
     }
 }
 

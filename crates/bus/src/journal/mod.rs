@@ -28,7 +28,7 @@ use self::reader::Walk;
 use self::retention::Place;
 use self::state::Shared;
 use self::writer::{Commit, Order, Writer};
-use crate::{Bus, Delivered, Error, Positions, Record, Sink, Topic, topic};
+use crate::{Bus, Delivered, Error, Member, Positions, Record, Sink, Topic, topic};
 
 mod admit;
 mod append;
@@ -335,6 +335,15 @@ impl Bus for Journal {
         let state = self.handle.shared.read();
         let stages = state.stages.iter();
         Ok(stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        let state = self.handle.shared.read();
+        let readers = state.holds.iter();
+        let mut members: Vec<Member> =
+            readers.map(|(number, (stage, owns))| Member::here(*number, stage, owns)).collect();
+        members.sort_unstable();
+        Ok(members)
     }
 }
 

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Inner;
 use super::context::{AskContext, is_refusal, number, offset, unavailable};
 use super::settings::{Names, Settings};
-use crate::{Delivered, Error, Positions, Topic};
+use crate::{Delivered, Error, Member, Positions, Topic};
 
 /// How long an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -152,6 +152,31 @@ fn place(names: &Names, topic: &str, partition: i32) -> Option<(Topic, u32)> {
     Some((names.topic(topic)?, u32::try_from(partition).ok()?))
 }
 
+/// What a member has been given, by Kafka's own format of it: nothing while that is being decided.
+fn owned(names: &Names, mut assignment: &[u8]) -> Vec<(Topic, u32)> {
+    let mut owned = Vec::new();
+    // What is cut short, or of a format that is not known, says as much as stands before that.
+    let _ = read_assignment(names, &mut assignment, &mut owned);
+    owned.sort_unstable();
+    owned
+}
+
+fn read_assignment(names: &Names, from: &mut &[u8], owned: &mut Vec<(Topic, u32)>) -> Option<()> {
+    let _version = from.split_off(..2)?;
+    for _ in 0..read_i32(from)? {
+        let length = i16::from_be_bytes(from.split_off(..2)?.try_into().ok()?);
+        let name = std::str::from_utf8(from.split_off(..usize::try_from(length).ok()?)?).ok()?;
+        for _ in 0..read_i32(from)? {
+            owned.extend(place(names, name, read_i32(from)?));
+        }
+    }
+    Some(())
+}
+
+fn read_i32(from: &mut &[u8]) -> Option<i32> {
+    Some(i32::from_be_bytes(from.split_off(..4)?.try_into().ok()?))
+}
+
 /// A message as a record.
 pub(super) fn delivered(names: &Names, message: &BorrowedMessage<'_>) -> Option<Delivered> {
     let (topic, partition) = place(names, message.topic(), message.partition())?;
@@ -234,6 +259,24 @@ impl Inner {
                 found.push((stage, stored));
             }
         }
+        Ok(found)
+    }
+
+    /// Who reads, in every group of ours.
+    pub(super) fn members(&self) -> Result<Vec<Member>, Error> {
+        let groups = self.asking.fetch_group_list(None, PATIENCE);
+        let groups = groups.map_err(|error| self.why("asking who reads", &error))?;
+        let mut found = Vec::new();
+        for group in groups.groups() {
+            let Some(stage) = self.names.stage(group.name()) else { continue };
+            found.extend(group.members().iter().map(|member| Member {
+                stage: stage.to_owned(),
+                name: member.id().to_owned(),
+                host: member.client_host().trim_start_matches('/').to_owned(),
+                owns: owned(&self.names, member.assignment().unwrap_or_default()),
+            }));
+        }
+        found.sort_unstable();
         Ok(found)
     }
 
@@ -378,4 +421,35 @@ pub(super) fn positions(of: &Offsets) -> Positions {
         positions.set(topic, partition, position);
     }
     positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic::{EVENTS, RAW};
+
+    #[test]
+    fn an_assignment_is_read_as_far_as_it_goes() {
+        let names = Names::new("a.");
+        let mut bytes = vec![0, 3, 0, 0, 0, 3];
+        for (name, partitions) in [
+            ("a.hubwarden.raw.v1", &[2, 0][..]),
+            ("foreign", &[7]),
+            ("a.hubwarden.events.v1", &[1]),
+        ] {
+            bytes.extend((name.len() as u16).to_be_bytes());
+            bytes.extend(name.as_bytes());
+            bytes.extend((partitions.len() as u32).to_be_bytes());
+            partitions.iter().for_each(|number: &i32| bytes.extend(number.to_be_bytes()));
+        }
+        let whole = [(RAW, 0), (RAW, 2), (EVENTS, 1)];
+        assert_eq!(owned(&names, &bytes), whole);
+        for end in 0..bytes.len() {
+            let part = owned(&names, &bytes[..end]);
+            assert!(part.len() < 3 && part.iter().all(|at| whole.contains(at)), "{part:?}");
+        }
+        // Lengths that cannot be: no allocation, no panic.
+        assert_eq!(owned(&names, &[0, 1, 0x7f, 255, 255, 255, 255, 255, 1]), []);
+        assert_eq!(owned(&names, &[0, 1, 255, 255, 255, 255]), []);
+    }
 }

@@ -38,7 +38,7 @@ use self::settings::Names;
 pub use self::settings::{Mechanism, Sasl, Settings, Tls};
 use self::writer::Entrance;
 pub use self::writer::KafkaWriter;
-use crate::{Bus, Delivered, Error, Positions, Record, Topic};
+use crate::{Bus, Delivered, Error, Member, Positions, Record, Topic};
 
 /// A bus on a Kafka cluster.
 #[derive(Clone)]
@@ -176,6 +176,10 @@ impl Bus for Kafka {
 
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, Error> {
         self.ask(Inner::stage_positions).await
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        self.ask(Inner::members).await
     }
 
     async fn stage_position(&self, stage: &str) -> Result<Positions, Error> {

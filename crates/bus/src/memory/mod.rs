@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use self::state::State;
-use crate::{Batch, Bus, Delivered, Error, Limit, Positions, Record, Sink, Source, Topic, topic};
+use crate::{
+    Batch, Bus, Delivered, Error, Limit, Member, Positions, Record, Sink, Source, Topic, topic,
+};
 
 mod state;
 
@@ -118,6 +120,15 @@ impl Bus for Memory {
         let state = self.shared.lock();
         let stages = state.stages.iter();
         Ok(stages.map(|(stage, positions)| (stage.to_string(), positions.clone())).collect())
+    }
+
+    async fn members(&self) -> Result<Vec<Member>, Error> {
+        let state = self.shared.lock();
+        let readers = state.holds.iter();
+        let mut members: Vec<Member> =
+            readers.map(|(number, (stage, owns))| Member::here(*number, stage, owns)).collect();
+        members.sort_unstable();
+        Ok(members)
     }
 }
 

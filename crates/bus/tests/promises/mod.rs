@@ -52,6 +52,7 @@ macro_rules! all_promises {
             resumes_every_partition_by_itself,
             delivers_to_a_keeping_reader_what_it_named,
             leaves_what_is_not_named_as_it_is,
+            knows_who_reads,
         );
     };
 }

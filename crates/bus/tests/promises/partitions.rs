@@ -136,3 +136,36 @@ pub async fn leaves_what_is_not_named_as_it_is(mut subject: impl Subject) {
         assert_eq!(read, expected.iter().map(String::as_bytes).collect::<Vec<_>>());
     }
 }
+
+pub async fn knows_who_reads(mut subject: impl Subject) {
+    let bus = subject.open().await;
+    assert_eq!(bus.members().await.unwrap(), []);
+    let mut readers = Vec::new();
+    for (stage, topics) in [("one", &[RAW][..]), ("other", &[EVENTS, RAW])] {
+        let mut reader = bus.keeping_reader(stage, topics).unwrap();
+        let all: u32 = topics.iter().map(|topic| bus.partitions(*topic)).sum();
+        while reader.assignment().len() < all as usize {
+            any(&mut reader, Limit::default()).await.unwrap();
+        }
+        readers.push((stage, reader));
+    }
+    let members = bus.members().await.unwrap();
+    assert_eq!(members.len(), 2, "{members:?}");
+    for (member, (stage, reader)) in members.iter().zip(&readers) {
+        assert_eq!((member.stage.as_str(), &member.owns), (*stage, &reader.assignment()));
+        assert!(!member.name.is_empty());
+    }
+    let (_, left) = readers.pop().unwrap();
+    drop(left);
+    // It says goodbye to a cluster, which takes a moment.
+    let gone = async {
+        loop {
+            let members = bus.members().await.unwrap();
+            if members.len() == 1 {
+                return members;
+            }
+        }
+    };
+    let stayed = tokio::time::timeout(Duration::from_secs(30), gone).await.unwrap();
+    assert_eq!(stayed[0], members[0], "its name stays as long as it reads");
+}

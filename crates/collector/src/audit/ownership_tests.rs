@@ -79,6 +79,10 @@ impl Bus for Contended {
     async fn stage_positions(&self) -> Result<Vec<(String, Positions)>, BusError> {
         self.memory.stage_positions().await
     }
+
+    async fn members(&self) -> Result<Vec<hubwarden_bus::Member>, BusError> {
+        self.memory.members().await
+    }
 }
 
 struct ContendedReader {

@@ -1,6 +1,7 @@
 //! Keeps findings in PostgreSQL, for any number of consoles at once.
 
 mod label;
+mod letters;
 mod migrate;
 mod select;
 mod tally;
@@ -15,6 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool, PgTransaction};
 
+use super::letters::{
+    Keep, KeptLetter, LetterAt, LetterCount, LetterPage, LetterQuery, LetterStore, TopicLetters,
+};
 use super::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, Page, RuleCount, SeverityCounts,
 };
@@ -81,29 +85,50 @@ impl PostgresStore {
         within(QUESTION, &self.place, answer).await
     }
 
-    async fn write(&self, intake: &Intake) -> Result<usize, Problem> {
-        let mut transaction = self.pool.begin_with(WRITE).await?;
-        sqlx::query(DURABLE).execute(&mut *transaction).await?;
-        let changed = write::take_in(&mut transaction, intake).await?;
-        transaction.commit().await?;
-        Ok(changed)
-    }
-}
-
-#[tonic::async_trait]
-impl FindingStore for PostgresStore {
-    async fn take_in(&self, intake: Intake) -> Result<usize, Error> {
+    /// Writes in one transaction, again while other writers are in the way.
+    async fn write(&self, work: Work<'_>) -> Result<usize, Error> {
         let tries = async {
             let mut left = TRIES;
             loop {
                 left -= 1;
-                match self.write(&intake).await {
+                match self.try_to(&work).await {
                     Err(problem) if left > 0 && problem.is_conflict() => {}
                     ended => return ended.map_err(|problem| problem.at(&self.place)),
                 }
             }
         };
         within(INTAKE, &self.place, tries).await
+    }
+
+    async fn try_to(&self, work: &Work<'_>) -> Result<usize, Problem> {
+        let mut transaction = self.pool.begin_with(WRITE).await?;
+        sqlx::query(DURABLE).execute(&mut *transaction).await?;
+        let at = &mut transaction;
+        let changed = match *work {
+            Work::Findings(intake) => write::take_in(at, intake).await?,
+            Work::Letters(new, consumed, keep) => letters::take(at, new, consumed, keep).await?,
+            Work::BeginRetry(letter, seen, by, now) => {
+                letters::begin_retry(at, letter, seen, by, now).await?
+            }
+            Work::EndRetry(letter, arrived) => letters::end_retry(at, letter, arrived).await?,
+        };
+        transaction.commit().await?;
+        Ok(changed)
+    }
+}
+
+/// What one transaction writes.
+enum Work<'a> {
+    Findings(&'a Intake),
+    Letters(&'a [KeptLetter], &'a Positions, Keep),
+    BeginRetry(LetterAt, u32, &'a str, Timestamp),
+    EndRetry(LetterAt, bool),
+}
+
+#[tonic::async_trait]
+impl FindingStore for PostgresStore {
+    async fn take_in(&self, intake: Intake) -> Result<usize, Error> {
+        self.write(Work::Findings(&intake)).await
     }
 
     async fn positions(&self) -> Result<Positions, Error> {
@@ -144,6 +169,48 @@ impl FindingStore for PostgresStore {
 
     async fn unreadable(&self) -> Result<u64, Error> {
         self.read(async |at| select::unreadable(at).await).await
+    }
+}
+
+#[tonic::async_trait]
+impl LetterStore for PostgresStore {
+    async fn take_letters(
+        &self,
+        letters: Vec<KeptLetter>,
+        consumed: Positions,
+        keep: Keep,
+    ) -> Result<usize, Error> {
+        self.write(Work::Letters(&letters, &consumed, keep)).await
+    }
+
+    async fn letters(&self, query: LetterQuery) -> Result<LetterPage, Error> {
+        self.read(async |at| letters::list(at, &query).await).await
+    }
+
+    async fn letter(&self, letter: LetterAt) -> Result<Option<KeptLetter>, Error> {
+        self.read(async |at| letters::get(at, letter).await).await
+    }
+
+    async fn letter_counts(&self, limit: usize) -> Result<Vec<LetterCount>, Error> {
+        self.read(async |at| letters::counts(at, limit).await).await
+    }
+
+    async fn letter_topics(&self) -> Result<Vec<TopicLetters>, Error> {
+        self.read(async |at| letters::topics(at).await).await
+    }
+
+    async fn begin_retry(
+        &self,
+        letter: LetterAt,
+        seen: u32,
+        by: String,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        Ok(self.write(Work::BeginRetry(letter, seen, &by, now)).await? > 0)
+    }
+
+    async fn end_retry(&self, letter: LetterAt, arrived: bool) -> Result<(), Error> {
+        self.write(Work::EndRetry(letter, arrived)).await.map(drop)
     }
 }
 

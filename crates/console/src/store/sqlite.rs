@@ -1,3 +1,4 @@
+mod letters;
 mod schema;
 mod select;
 mod tally;
@@ -10,6 +11,9 @@ use hubwarden_event::{Finding, Timestamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use self::workers::Workers;
+use super::letters::{
+    Keep, KeptLetter, LetterAt, LetterCount, LetterPage, LetterQuery, LetterStore, TopicLetters,
+};
 use super::{
     DayCount, EntityCount, FindingQuery, FindingStore, Intake, Page, RuleCount, SeverityCounts,
     concept_of, joined, search_text, stored,
@@ -117,6 +121,50 @@ impl FindingStore for SqliteStore {
     }
 }
 
+#[tonic::async_trait]
+impl LetterStore for SqliteStore {
+    async fn take_letters(
+        &self,
+        letters: Vec<KeptLetter>,
+        consumed: Positions,
+        keep: Keep,
+    ) -> Result<usize, Error> {
+        let take = move |connection: &mut _| letters::take(connection, &letters, &consumed, keep);
+        self.writer.run(take).await
+    }
+
+    async fn letters(&self, query: LetterQuery) -> Result<LetterPage, Error> {
+        self.read(move |connection| letters::list(connection, &query)).await
+    }
+
+    async fn letter(&self, at: LetterAt) -> Result<Option<KeptLetter>, Error> {
+        self.read(move |connection| letters::get(connection, at)).await
+    }
+
+    async fn letter_counts(&self, limit: usize) -> Result<Vec<LetterCount>, Error> {
+        self.read(move |connection| letters::counts(connection, limit)).await
+    }
+
+    async fn letter_topics(&self) -> Result<Vec<TopicLetters>, Error> {
+        self.read(letters::topics).await
+    }
+
+    async fn begin_retry(
+        &self,
+        at: LetterAt,
+        seen: u32,
+        by: String,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let begin = move |connection: &mut _| letters::begin_retry(connection, at, seen, &by, now);
+        self.writer.run(begin).await
+    }
+
+    async fn end_retry(&self, at: LetterAt, arrived: bool) -> Result<(), Error> {
+        self.writer.run(move |connection| letters::end_retry(connection, at, arrived)).await
+    }
+}
+
 impl SqliteStore {
     /// Answers from one committed state, though it may take several statements.
     async fn read<T: Send + 'static>(
@@ -149,7 +197,14 @@ fn take_in(connection: &mut Connection, intake: &Intake) -> Result<usize, Error>
                 &record.body[..],
             ])?;
     }
-    for (topic, part, next) in intake.consumed.iter() {
+    keep_positions(&transaction, &intake.consumed)?;
+    transaction.commit()?;
+    Ok(changed)
+}
+
+/// A position never goes back.
+fn keep_positions(transaction: &Transaction<'_>, consumed: &Positions) -> Result<(), Error> {
+    for (topic, part, next) in consumed.iter() {
         transaction
             .prepare_cached(
                 "INSERT INTO consumed VALUES (?, ?, ?)
@@ -157,8 +212,7 @@ fn take_in(connection: &mut Connection, intake: &Intake) -> Result<usize, Error>
             )?
             .execute(params![topic.name(), part, stored(next)])?;
     }
-    transaction.commit()?;
-    Ok(changed)
+    Ok(())
 }
 
 /// Joins a finding with what is kept of it; false if that changes nothing.

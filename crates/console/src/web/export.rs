@@ -51,7 +51,7 @@ fn whole(state: &ConsoleState, pairs: Vec<(String, String)>) -> Result<FindingQu
     filter.query((state.clock)(), MAX_PAGE)
 }
 
-fn file(kind: &'static str, name: &'static str, body: Body) -> Response {
+pub(super) fn file(kind: &'static str, name: &'static str, body: Body) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers =
         [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
@@ -120,4 +120,27 @@ fn csv_lines(findings: &[Finding], first: bool) -> Result<Vec<u8>, Error> {
         writer.write_record(cells.map(|cell| escape::csv(cell).into_owned()))?;
     }
     writer.into_inner().map_err(|error| Error::Csv(error.into_error().into()))
+}
+
+/// Rows under a header, no cell of which is a formula.
+pub(super) fn csv_of(
+    header: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<Vec<u8>, Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(row.iter().map(|cell| escape::csv(cell).into_owned()))?;
+    }
+    writer.into_inner().map_err(|error| Error::Csv(error.into_error().into()))
+}
+
+/// Values as JSON, one a line.
+pub(super) fn ndjson_of(values: &[impl serde::Serialize]) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    for value in values {
+        serde_json::to_writer(&mut out, value)?;
+        out.push(b'\n');
+    }
+    Ok(out)
 }

@@ -1,10 +1,14 @@
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use hubwarden_event::Hash;
+use hubwarden_service::{Caller, Role};
+
 use super::{ConsoleState, json, layout};
+use crate::{Access, Error};
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; \
@@ -46,14 +50,53 @@ pub(super) async fn right_host(
     (StatusCode::MISDIRECTED_REQUEST, text).into_response()
 }
 
-/// Lets through who has a session or the API token.
+/// Who asks; beside every request that is let through.
+#[derive(Clone)]
+pub(super) struct Asking {
+    /// Their name and role.
+    pub(super) caller: Caller,
+    /// What a form of theirs must carry; nothing for a program, which no page can have sent.
+    form: Option<String>,
+}
+
+impl Asking {
+    /// Whether they may put dead letters back.
+    pub(super) fn may_retry(&self) -> bool {
+        matches!(self.caller.role, Role::Engineer | Role::Admin)
+    }
+
+    /// What a form of theirs must carry.
+    pub(super) fn form_token(&self) -> &str {
+        self.form.as_deref().unwrap_or_default()
+    }
+
+    /// Refuses who may not put dead letters back, and a form that is not of this session.
+    pub(super) fn check_retry(&self, shown: &str) -> Result<(), Error> {
+        if !self.may_retry() {
+            return Err(Error::NotAllowed { role: self.caller.role.as_str() });
+        }
+        // Hashes are compared, so the time taken says nothing about the token.
+        let own = |form: &String| Hash::of(form.as_bytes()) == Hash::of(shown.as_bytes());
+        if self.form.as_ref().is_none_or(own) { Ok(()) } else { Err(Error::ForeignForm) }
+    }
+}
+
+/// Lets through who has a session or a token, and says who that is.
 pub(super) async fn signed_in(
     State(state): State<ConsoleState>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if is_allowed(&state, &request) {
-        return next.run(request).await;
+    match asking(&state, &request) {
+        Some(asking) if asking.caller.role == Role::Ingest => {
+            let text = "a token for bringing records reads nothing; use one of another role";
+            return json::refusal(StatusCode::FORBIDDEN, text);
+        }
+        Some(asking) => {
+            request.extensions_mut().insert(asking);
+            return next.run(request).await;
+        }
+        None => {}
     }
     if request.uri().path().starts_with("/api/") {
         let text = "sign in by a link of `hubwarden status --link`, or send the API token";
@@ -62,16 +105,31 @@ pub(super) async fn signed_in(
     layout::sign_in()
 }
 
-fn is_allowed(state: &ConsoleState, request: &Request) -> bool {
-    let headers = request.headers();
+fn asking(state: &ConsoleState, request: &Request) -> Option<Asking> {
+    let (headers, now) = (request.headers(), (state.clock)());
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if bearer.is_some_and(|bearer| state.access.is_bearer(bearer)) {
-        return true;
+    if let Some(caller) = bearer.and_then(|bearer| state.access.bearer(bearer, now)) {
+        return Some(Asking { caller, form: None });
     }
-    // What changes something takes the token only, so that no page can have a browser ask for it.
-    let session = session(headers, &cookie_name(headers, request.uri()));
-    request.method().is_safe()
-        && session.is_some_and(|session| state.access.is_session(session, (state.clock)()))
+    // What changes something takes a token, so that no page can have a browser ask for it; or a form
+    // of our own pages, which carries what only they know.
+    let own_form = is_form(request) && is_from_here(headers);
+    if !request.method().is_safe() && !own_form {
+        return None;
+    }
+    let session = session(headers, &cookie_name(headers, request.uri()))?;
+    let caller = state.access.session(session, now)?;
+    Some(Asking { caller, form: Some(Access::form_token(session)) })
+}
+
+/// Whether the handler looks at the form's token ([`Asking::check_retry`]).
+fn is_form(request: &Request) -> bool {
+    request.method() == Method::POST && request.uri().path().starts_with("/dead-letters/")
+}
+
+/// Whether the browser says that one of our own pages sent it; those that say nothing are old.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin")
 }
 
 /// The host that the request names, without its port.

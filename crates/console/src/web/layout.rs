@@ -13,6 +13,7 @@ use crate::link::Link;
 pub(super) enum Place {
     Overview,
     Findings,
+    Pipeline,
     /// On no page of the navigation, though signed in.
     Elsewhere,
     /// Not signed in: there is nothing to navigate.
@@ -42,6 +43,10 @@ pub(super) fn page(title: &str, place: Place, content: &Markup) -> Html<String> 
                         nav aria-label="Main" {
                             (nav_link(Link::Overview, "Overview", place == Place::Overview))
                             (nav_link(Link::Findings(&Filter::default()), "Findings", place == Place::Findings))
+                            span class="group" id="operate" { "Operate" }
+                            span role="group" aria-labelledby="operate" {
+                                (nav_link(Link::Pipeline, "Pipeline", place == Place::Pipeline))
+                            }
                         }
                         form class="jump" role="search" aria-label="All findings" action="/findings" {
                             input type="search" name="text" aria-label="Search all findings"

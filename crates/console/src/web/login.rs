@@ -1,10 +1,11 @@
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header::{self, HeaderMap};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 
+use super::guard::Asking;
 use super::{ConsoleState, Failed, guard, json, layout};
 
 /// The query of a one-time link.
@@ -38,9 +39,12 @@ pub(super) async fn sign_in(
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }
 
-/// Makes a new one-time link for whoever has the API token.
-pub(super) async fn link(State(state): State<ConsoleState>) -> Response {
-    match state.access.new_link((state.clock)()) {
+/// Makes a new one-time link for whoever has a token; its session has the role of the token.
+pub(super) async fn link(
+    State(state): State<ConsoleState>,
+    Extension(asking): Extension<Asking>,
+) -> Response {
+    match state.access.new_link_of(asking.caller, (state.clock)()) {
         Ok(token) => {
             let link = format!("/login?token={token}");
             Json(serde_json::json!({ "link": link })).into_response()

@@ -2,11 +2,12 @@
 //! Findings as the shipped rules make them, for tests and for the sample server.
 
 use bytes::Bytes;
-use hubwarden_console::{StageStatus, Status};
+use hubwarden_bus::{Member, Positions, topic};
+use hubwarden_console::{KeptLetter, LINE, LetterAt, StageStatus, StageWatch, Status};
 use hubwarden_event::{
-    Backfill, BlindRule, Confidence, ConnectionId, EntityRef, EventId, Evidence, Finding,
-    FindingId, RawPosition, Reason, RuleRef, RulesStatus, RunId, Severity, SourceId, SourceStatus,
-    Timestamp,
+    Backfill, BlindRule, Confidence, ConnectionId, ContentType, DeadLetter, EntityRef, EventId,
+    Evidence, Feed, Finding, FindingId, Hash, RawPosition, RawRecord, Reason, RuleRef, RulesStatus,
+    RunId, Severity, SourceId, SourceStatus, Timestamp,
 };
 use serde_json::json;
 
@@ -315,7 +316,126 @@ pub fn status(now: Timestamp) -> Status {
             refused: Vec::new(),
         },
         stages: ["normalizer", "match", "correlate", "console"]
-            .map(|name| StageStatus { name: name.into(), lag: 0 })
+            .map(|name| StageStatus { name: name.into(), ..StageStatus::default() })
             .into(),
     }
+}
+
+/// Five seconds apart, an hour of looks at three partitions: partition 1 of correlate stands still, and
+/// the normalizer falls behind in between.
+pub fn watch(now: Timestamp) -> StageWatch {
+    let watch = StageWatch::default();
+    let seconds: u64 = 61 * 60;
+    for second in (0..=seconds).step_by(5) {
+        let (mut ends, mut stored) = (Positions::none(), Vec::new());
+        for (place, (name, of)) in LINE.into_iter().enumerate() {
+            let mut at = Positions::none();
+            for partition in 0..3 {
+                let end = (second + 1) * [40, 38, 4, 1][place];
+                let slow = if (1200..2400).contains(&second) { second - 1200 } else { 0 };
+                let behind = match (name, partition) {
+                    ("normalizer", _) => slow * 7,
+                    ("correlate", 1) => second.saturating_sub(seconds - 300) * 4,
+                    _ => 0,
+                };
+                ends.set(of, partition, end);
+                at.set(of, partition, end - behind);
+            }
+            stored.push((name.to_owned(), at));
+        }
+        let ago = i64::try_from(seconds - second).unwrap() * 1000;
+        watch.take(now.plus_millis(-ago), &ends, &stored, members());
+    }
+    watch
+}
+
+fn members() -> Vec<Member> {
+    let member = |stage: &str, name: &str, owns: &[u32]| {
+        let (_, topic) = LINE.into_iter().find(|(of, _)| *of == stage).unwrap();
+        Member {
+            stage: stage.into(),
+            name: name.into(),
+            host: "10.2.0.17".into(),
+            owns: owns.iter().map(|partition| (topic, *partition)).collect(),
+        }
+    };
+    vec![
+        member("normalizer", "hubwarden-7f1c", &[0, 1]),
+        member("normalizer", "hubwarden-<script>alert(1)", &[2]),
+        member("match", "hubwarden-91aa", &[0, 1, 2]),
+        member("correlate", "correlate-0-5e2f", &[0, 1, 2]),
+        member("console", "hubwarden-3b04", &[0, 1, 2]),
+    ]
+}
+
+/// A raw record as the collector writes it.
+pub fn raw_record(payload: impl Into<Bytes>) -> RawRecord {
+    let payload = payload.into();
+    RawRecord {
+        connection: "octo-corp".into(),
+        feed: Feed::AuditRest,
+        run: RunId::live(),
+        source_id: SourceId::from(&*Hash::of(&payload).to_string()),
+        received_at: Timestamp::from_millis(1_741_611_000_000),
+        content_type: ContentType::Json,
+        payload,
+        scrubs: Vec::new(),
+        origin: None,
+        damage: None,
+    }
+}
+
+/// The letter for such a record, as the normalizer writes it.
+pub fn dead_letter(raw: &RawRecord, offset: u64, reason: &str) -> DeadLetter {
+    DeadLetter {
+        position: RawPosition { partition: 2, offset },
+        connection: Some(raw.connection.clone()),
+        origin: None,
+        reason: reason.into(),
+        hash: Hash::of(&raw.payload),
+        length: raw.payload.len() as u64,
+        record: raw.payload.slice(..raw.payload.len().min(64 << 10)),
+        envelope: Some(Box::new(RawRecord { payload: Bytes::new(), ..raw.clone() })),
+    }
+}
+
+/// A letter as a store is given it.
+pub fn kept(at: LetterAt, appended_at: Timestamp, letter: DeadLetter) -> KeptLetter {
+    let reason = letter.reason.clone();
+    let body = hubwarden_proto::encode_dead_letter(letter);
+    KeptLetter { at, appended_at, reason, body, retry: None }
+}
+
+/// Letters of every sort: whole, cut, of events, hostile, and what is none.
+pub fn letters(now: Timestamp) -> Vec<KeptLetter> {
+    let at = |topic, position| LetterAt { topic, partition: 1, position };
+    let ago = |minutes: i64| now.plus_millis(-minutes * 60_000);
+    let raw = |payload: &str, offset, reason| {
+        dead_letter(&raw_record(payload.as_bytes().to_vec()), offset, reason)
+    };
+    let mut letters: Vec<KeptLetter> = (0..60_u32)
+        .map(|number| {
+            let payload = format!(r#"{{"_document_id":"{number}","actor":"octocat"}}"#);
+            let letter = raw(&payload, u64::from(number), "field `action` is missing");
+            kept(at(topic::RAW_DEAD, u64::from(number)), ago(200 - i64::from(number)), letter)
+        })
+        .collect();
+    let hostile = "<script>alert(1)</script>\u{1b}[31mred app\u{202e}gpj.exe";
+    letters.push(kept(at(topic::RAW_DEAD, 100), ago(9), raw(hostile, 100, hostile)));
+    let long = format!("[{}", "x".repeat(99_999));
+    let reason = "not a JSON object but an array";
+    letters.push(kept(at(topic::RAW_DEAD, 101), ago(8), raw(&long, 101, reason)));
+    let mut event =
+        raw("\u{1}\u{2}event of another release", 7, "not an event of this release: field 9");
+    event.envelope = None;
+    event.connection = None;
+    letters.push(kept(at(topic::EVENTS_DEAD, 3), ago(5), event));
+    letters.push(KeptLetter {
+        at: at(topic::EVENTS_DEAD, 4),
+        appended_at: ago(4),
+        reason: "not a dead letter of this release: wrong wire type".into(),
+        body: Bytes::from_static(b"\xff\xfe nobody knows"),
+        retry: None,
+    });
+    letters
 }

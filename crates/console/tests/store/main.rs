@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod contract;
+mod letters;
 mod outage;
 mod postgres;
 #[path = "../samples/mod.rs"]
@@ -70,13 +71,13 @@ macro_rules! contract {
     ($($module:ident: $sort:ty),+; $names:tt) => {
         $(contract! { @one $module $sort; $names })+
     };
-    (@one $module:ident $sort:ty; ($($name:ident),+ $(,)?)) => {
+    (@one $module:ident $sort:ty; ($($part:ident::$name:ident),+ $(,)?)) => {
         mod $module {
-            use crate::{Sort, contract};
+            use crate::{Sort, contract, letters};
             $(
                 #[tokio::test]
                 async fn $name() {
-                    contract::$name(&<$sort>::new()).await;
+                    $part::$name(&<$sort>::new()).await;
                 }
             )+
         }
@@ -85,19 +86,25 @@ macro_rules! contract {
 
 contract! {
     on_sqlite: crate::sqlite::Sqlite, on_postgres: crate::postgres::Postgresql; (
-        order_and_repeats_do_not_matter,
-        a_join_that_changes_nothing_is_not_counted,
-        position_and_what_it_stands_for_are_one,
-        filters_agree_with_looking_at_each,
-        pages_join_to_the_whole,
-        a_beginning_names_a_finding,
-        counts_follow_the_findings,
-        versions_of_one_revision_join_alike,
-        versions_in_one_intake_are_one_change,
-        a_position_never_goes_back,
-        every_name_can_be_kept_and_found,
-        spellings_of_a_name_are_one_thing,
-        everything_is_kept_over_a_restart,
-        a_later_format_is_refused,
+        contract::order_and_repeats_do_not_matter,
+        contract::a_join_that_changes_nothing_is_not_counted,
+        contract::position_and_what_it_stands_for_are_one,
+        contract::filters_agree_with_looking_at_each,
+        contract::pages_join_to_the_whole,
+        contract::a_beginning_names_a_finding,
+        contract::counts_follow_the_findings,
+        contract::versions_of_one_revision_join_alike,
+        contract::versions_in_one_intake_are_one_change,
+        contract::a_position_never_goes_back,
+        contract::every_name_can_be_kept_and_found,
+        contract::spellings_of_a_name_are_one_thing,
+        contract::everything_is_kept_over_a_restart,
+        contract::a_later_format_is_refused,
+        letters::letters_come_once_and_with_their_position,
+        letters::letters_are_listed_newest_first_by_topic_and_reason,
+        letters::old_letters_and_too_many_go,
+        letters::of_several_who_saw_the_same_one_goes_on,
+        letters::a_retry_that_came_to_nothing_leaves_no_trace,
+        letters::a_retry_is_kept_over_a_restart_and_over_a_repeat,
     )
 }

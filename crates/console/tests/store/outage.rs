@@ -9,8 +9,8 @@ use hubwarden_bus::{Bus, Memory, Positions, Record, Sink, topic};
 use hubwarden_console::consume::{STAGE, run};
 use hubwarden_console::web::{ConsoleState, router};
 use hubwarden_console::{
-    Access, Error, FindingApi, FindingQuery, FindingStore, Findings, PostgresStore, StoreConfig,
-    StoreKind,
+    Access, Error, FindingApi, FindingQuery, FindingStore, Findings, Letters, PostgresStore,
+    StageWatch, StoreConfig, StoreKind,
 };
 use hubwarden_event::Finding;
 use hubwarden_proto::v1::finding_service_server::FindingService;
@@ -82,13 +82,15 @@ fn is_away(error: &Error) -> bool {
 /// Whoever asks the console meanwhile is told to come back, not that it is broken.
 async fn says_so(store: Arc<PostgresStore>) {
     let state = ConsoleState {
-        findings: Findings::new(store, Arc::new(samples::raw)),
+        findings: Findings::new(store.clone(), Arc::new(samples::raw)),
         status: Arc::new(|| samples::status(NOW)),
+        watch: StageWatch::default(),
+        letters: Letters::new(store, Memory::default()),
         access: Arc::new(Access::with_api_token("token".into())),
         public_hosts: Arc::new([]),
         clock: || NOW,
     };
-    for path in ["/findings", "/api/v1/findings", "/healthz"] {
+    for path in ["/findings", "/api/v1/findings", "/dead-letters", "/pipeline", "/healthz"] {
         let request = Request::builder().uri(path).header("host", "localhost");
         let request = request.header("authorization", "Bearer token").body(Body::empty()).unwrap();
         let response = router(state.clone()).oneshot(request).await.unwrap();

@@ -53,7 +53,7 @@ async fn stores_that_start_together_wait_for_each_other() {
         started.await.unwrap().unwrap();
     }
     let sql = "SELECT count(*) FROM _sqlx_migrations WHERE success";
-    assert_eq!(Postgres::shared().sql(name(&url), sql), "1");
+    assert_eq!(Postgres::shared().sql(name(&url), sql), "2", "each step once");
 }
 
 /// As where the user may make tables and no extensions: slower, and the same answers.

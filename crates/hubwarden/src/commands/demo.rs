@@ -127,12 +127,11 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     sources.add_others(Arc::new(move || {
         source.lock().map(|source| vec![source.clone()]).unwrap_or_default()
     }));
+    let newest = newest(&pipeline.findings).await?;
     let answers = Answers {
-        bus: pipeline.bus.clone(),
-        networks: settings.networks.clone(),
-        findings: pipeline.findings.clone(),
-        rules: pipeline.rules.clone(),
         status: serve::provider(serve::stages(&pipeline), sources.clone(), rules),
+        networks: settings.networks.clone(),
+        pipeline,
         sources,
     };
     let server = Server::bind(options.listen, folder.path(), answers).await?;
@@ -140,7 +139,7 @@ pub(crate) async fn run(global: &Global, options: &args::Demo) -> Result<Exit, F
     say(&format!("open  {}", server.link()?));
     let here = folder.path().display();
     say(&format!("next  hubwarden finding list --severity critical --data-dir {here}"));
-    if let Some(finding) = newest(&pipeline.findings).await? {
+    if let Some(finding) = newest {
         say(&format!("      hubwarden finding explain {} --data-dir {here}", finding.id.short()));
     }
     say("      hubwarden scan YOUR-AUDIT-LOG.json");

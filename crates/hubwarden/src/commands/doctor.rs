@@ -7,7 +7,7 @@ use super::configure;
 use super::status::losses;
 use crate::Config;
 use crate::args::Global;
-use crate::client::Local;
+use crate::client::Client;
 use crate::config::BusKind;
 use crate::failure::{Exit, Failure, with_causes};
 use crate::on_kafka;
@@ -50,8 +50,9 @@ async fn lost(config: &Config) -> Vec<CheckLine> {
     let folder = &config.storage.data_dir;
     let line =
         |scope: &str, lost: &str| CheckLine::new(Level::Warn, format!("{scope} history"), lost);
-    if let Some(client) = Local::find(folder).await {
-        let answer = client.json("GET", "/api/v1/status").await.unwrap_or_default();
+    if let Some(client) = Client::find(folder).await {
+        let answer: serde_json::Value =
+            client.json("GET", "/api/v1/status").await.unwrap_or_default();
         let sources = answer.get("sources").and_then(Value::as_array).cloned().unwrap_or_default();
         let text = |source: &Value, key| source.get(key).and_then(Value::as_str).map(str::to_owned);
         let lost = |source| Some(line(&text(source, "scope")?, &text(source, "lost")?));
@@ -75,12 +76,8 @@ async fn lost(config: &Config) -> Vec<CheckLine> {
 async fn data_folder(config: &Config) -> CheckLine {
     let folder = &config.storage.data_dir;
     let what = "data folder";
-    if let Some(client) = Local::find(folder).await {
-        return CheckLine::new(
-            Level::Ok,
-            what,
-            format!("a server runs on it at {}", client.address.listen),
-        );
+    if let Some(client) = Client::find(folder).await {
+        return CheckLine::new(Level::Ok, what, format!("a server runs on it at {}", client.base));
     }
     let begun = match config.bus.kind {
         BusKind::Journal => journal_dir(folder).is_dir(),

@@ -1,6 +1,7 @@
 //! One module a command; each takes its options and gives an exit code or a failure.
 
 mod config;
+mod dead_letter;
 mod demo;
 mod doctor;
 mod event;
@@ -11,6 +12,7 @@ mod rule;
 mod serve;
 mod source;
 mod status;
+mod top;
 
 pub(crate) use serve::rules_status;
 
@@ -44,6 +46,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Scan(options) => files::scan(global, &options),
         Command::Import(options) => block_on(files::import(global, &options)),
         Command::Status(options) => block_on(status::run(global, &options)),
+        Command::Top(options) => block_on(top::run(global, &options)),
+        Command::DeadLetter(command) => block_on(dead_letter::run(global, &command)),
         Command::Doctor => block_on(doctor::run(global)),
         Command::Finding(command) => block_on(finding::run(global, command)),
         Command::Event(command) => event::run(global, &command),

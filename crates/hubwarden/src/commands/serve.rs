@@ -4,7 +4,7 @@ use std::time::Duration;
 use hubwarden_bus::Bus;
 use hubwarden_collector::Sources;
 use hubwarden_collector::audit::{Poller, system_clock};
-use hubwarden_console::{StageStatus, Status, StatusProvider, watch_stages};
+use hubwarden_console::{StageStatus, Status, StatusProvider};
 use hubwarden_detector::{LoadedRules, Rulebook, last_change};
 use hubwarden_event::{BlindRule, RulesStatus};
 use hubwarden_service::{TaskResult, signalled, supervise};
@@ -41,13 +41,9 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
         BusKind::Kafka => {
             let claim = Claim::take(&config)?;
             let (kafka, correlating) = on_kafka::connect(&config).await?;
-            let started =
-                Pipeline::over(kafka.clone(), &settings, correlating, &mut tasks, &stop).await;
-            let pipeline = started?;
-            let figures: Arc<Mutex<Vec<StageStatus>>> = Arc::default();
-            tasks.spawn(watch_stages(kafka, figures.clone(), stop.clone()));
-            let stages: Stages =
-                Arc::new(move || figures.lock().map(|all| all.clone()).unwrap_or_default());
+            let pipeline = Pipeline::over(kafka, &settings, correlating, &mut tasks, &stop).await?;
+            let watch = pipeline.watch.clone();
+            let stages: Stages = Arc::new(move || watch.stages());
             let ended = serve(config, &settings, pipeline, stages, tasks, stop).await;
             drop(claim);
             ended
@@ -59,7 +55,7 @@ pub(crate) async fn run(global: &Global) -> Result<Exit, Failure> {
 async fn serve<B: Bus<Reader: Sync>>(
     config: Config,
     settings: &Settings,
-    pipeline: Pipeline<B>,
+    mut pipeline: Pipeline<B>,
     stages: Stages,
     mut tasks: JoinSet<TaskResult>,
     stop: CancellationToken,
@@ -83,14 +79,8 @@ async fn serve<B: Bus<Reader: Sync>>(
     let status = provider(stages, sources.clone(), rules);
     let listen =
         config.server.listen.parse().map_err(|_| Failure::usage("server.listen is no address"))?;
-    let answers = Answers {
-        bus: pipeline.bus,
-        networks: settings.networks.clone(),
-        findings: pipeline.findings,
-        sources,
-        rules: pipeline.rules.with_refused(Arc::new(refused)),
-        status,
-    };
+    pipeline.rules = pipeline.rules.with_refused(Arc::new(refused));
+    let answers = Answers { pipeline, networks: settings.networks.clone(), sources, status };
     let server = Server::bind(listen, &settings.data_dir, answers).await?;
     say(&format!("open {}", server.link()?));
     if config.github.is_empty() {
@@ -167,8 +157,15 @@ pub(crate) type Stages = Arc<dyn Fn() -> Vec<StageStatus> + Send + Sync>;
 /// What the journal says of its stages.
 pub(crate) fn stages(pipeline: &Pipeline) -> Stages {
     let pipeline = pipeline.clone();
-    let named = |(name, lag): (&str, u64)| StageStatus { name: name.into(), lag };
-    Arc::new(move || pipeline.lags().into_iter().map(named).collect())
+    Arc::new(move || {
+        let mut looked = pipeline.watch.stages();
+        let named = |(name, lag): (&str, u64)| {
+            let known = looked.iter_mut().find(|stage| stage.name == name).map(std::mem::take);
+            // What waits is known without asking, so it is of this moment.
+            StageStatus { name: name.into(), lag, ..known.unwrap_or_default() }
+        };
+        pipeline.lags().into_iter().map(named).collect()
+    })
 }
 
 /// Tells pages and status how reading and judging go.

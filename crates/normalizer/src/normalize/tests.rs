@@ -122,6 +122,9 @@ fn a_dead_letter_keeps_64_kib_and_the_hash_of_all() {
     assert_eq!(letter.hash, hubwarden_event::Hash::of(&long.payload));
     assert_eq!(letter.reason, "not a JSON object but an array");
     assert_eq!((letter.position.offset, letter.origin.unwrap().line), (9, 7));
+    let around = *letter.envelope.unwrap();
+    assert!(around.payload.is_empty());
+    assert_eq!(hubwarden_event::RawRecord { payload: long.payload.clone(), ..around }, long);
 }
 
 #[test]

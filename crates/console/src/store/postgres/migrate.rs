@@ -8,8 +8,10 @@ use crate::Error;
 /// The steps from an empty database to the newest schema, each run once and in order.
 ///
 /// A step that has been released is never edited; a change is a new step.
-const STEPS: &[(i64, &str, &str)] =
-    &[(1, "findings", include_str!("../../../migrations/0001_findings.sql"))];
+const STEPS: &[(i64, &str, &str)] = &[
+    (1, "findings", include_str!("../../../migrations/0001_findings.sql")),
+    (2, "dead letters", include_str!("../../../migrations/0002_dead_letters.sql")),
+];
 
 /// Brings the database to the newest schema, one program at a time, over a connection of its own.
 ///

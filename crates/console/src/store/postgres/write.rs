@@ -179,7 +179,7 @@ async fn keep_unreadable(
 }
 
 /// A position never goes back: everything before the higher one is kept, whoever wrote it.
-async fn keep_positions(
+pub(super) async fn keep_positions(
     connection: &mut PgConnection,
     consumed: &Positions,
 ) -> Result<(), Problem> {

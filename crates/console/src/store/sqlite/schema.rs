@@ -7,7 +7,8 @@ use crate::Error;
 /// The steps from an empty database to the newest format, each run once and in order.
 ///
 /// A step that has been released is never edited; a change is a new step.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE finding (
         row INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -68,7 +69,27 @@ const MIGRATIONS: &[&str] = &["
         body BLOB NOT NULL,
         PRIMARY KEY (topic, part, position)
     ) STRICT;
-"];
+",
+    "
+    -- Dead letters as they stand on the bus, and which of them were put back.
+    CREATE TABLE dead_letter (
+        topic TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        appended_at INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        body BLOB NOT NULL,
+        -- How often putting its record back was begun; when and by whom the last time, and whether it arrived.
+        tried INTEGER NOT NULL DEFAULT 0,
+        tried_at INTEGER NOT NULL DEFAULT 0,
+        tried_by TEXT NOT NULL DEFAULT '',
+        arrived INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (topic, part, position)
+    ) STRICT;
+    CREATE INDEX dead_letter_newest ON dead_letter (appended_at, topic, part, position);
+    CREATE INDEX dead_letter_of_reason ON dead_letter (topic, reason);
+",
+];
 
 /// Brings a database to the newest format.
 pub(super) fn migrate(connection: &mut Connection, file: &Path) -> Result<(), Error> {
