@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::bindings::rd_kafka_resp_err_t as Code;
 use rdkafka::client::ClientContext;
@@ -23,10 +23,12 @@ use crate::{Error, Topic};
 ///
 /// The member before may have a transaction open that has to end first.
 const START: Duration = Duration::from_secs(15);
-/// How often that is asked before what seems to be pending is passed over.
+/// When what seems to be pending is passed over.
 ///
 /// No transaction lives longer than its ten seconds and the ten that a cluster needs to notice.
-const STARTS: usize = 2;
+const PENDING: Duration = Duration::from_secs(30);
+/// Between two questions, when the first was refused at once: a coordinator moves.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// The context of clients that write.
 #[derive(Default)]
@@ -178,15 +180,15 @@ impl ReaderContext {
         consumer: &BaseConsumer<Self>,
         gained: &[(Topic, u32)],
     ) -> KafkaResult<lookup::Offsets> {
-        let asked =
-            (0..STARTS).find_map(|_| lookup::stored(consumer, &self.names, gained, START).ok());
-        let mut starts = match asked {
-            Some(starts) => starts,
-            None => self.left(gained)?,
+        let stored = || lookup::stored(consumer, &self.names, gained, START);
+        let mut starts = match again_for(PENDING, stored) {
+            Ok(starts) => starts,
+            Err(_) => again_for(START, || self.left(gained))?,
         };
         let fresh: Vec<_> = gained.iter().filter(|at| !starts.contains_key(at)).copied().collect();
         if !fresh.is_empty() {
-            starts.extend(lookup::bounds(consumer, &self.names, &fresh, Which::Oldest, START)?);
+            let oldest = || lookup::bounds(consumer, &self.names, &fresh, Which::Oldest, START);
+            starts.extend(again_for(START, oldest)?);
         }
         Ok(starts)
     }
@@ -237,6 +239,23 @@ impl ConsumerContext for ReaderContext {
         match code {
             Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.gain(consumer, partitions),
             _ => self.lose(consumer, partitions),
+        }
+    }
+}
+
+/// Asks again for so long, unless somebody has to change something before it works.
+fn again_for<T>(time: Duration, ask: impl Fn() -> KafkaResult<T>) -> KafkaResult<T> {
+    let until = Instant::now() + time;
+    loop {
+        match ask() {
+            Err(error)
+                if Instant::now() < until
+                    && !error.rdkafka_error_code().is_some_and(is_refusal) =>
+            {
+                tracing::debug!(%error, "asking once more where a stage stands");
+                std::thread::sleep(AGAIN);
+            }
+            ended => return ended,
         }
     }
 }

@@ -77,6 +77,17 @@ async fn asks_again_while_a_coordinator_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stage_starts_where_it_stands_while_a_coordinator_moves() {
+    let (mock, kafka) = mock().await;
+    let (reader, batch) = reading(&kafka).await;
+    drop(reader);
+    let moved = Answer::RD_KAFKA_RESP_ERR_NOT_COORDINATOR;
+    mock.request_errors(Api::OffsetFetch, &[moved; 6]);
+    let mut reader = kafka.reader("stage", &[RAW]).unwrap();
+    assert_eq!(next(&mut reader).await, batch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_the_past_is_refused_and_reads_again() {
     for refusal in [
         Answer::RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION,
