@@ -153,6 +153,7 @@ async fn begin(mut process: Process<Config>) -> Result<Process<Config>, TaskErro
     let listener = TcpListener::bind(&web.listen).await.map_err(|error| {
         format!("cannot listen on {}: {error}; set web.listen to another", web.listen)
     })?;
+    tracing::info!(listen = %listener.local_addr()?, "pages are served");
     let router = web::router(state);
     process.tasks.spawn(async move {
         let serving = axum::serve(listener, router);

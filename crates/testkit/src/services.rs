@@ -161,6 +161,11 @@ impl Services {
         self.listening(name, "gRPC is served")
     }
 
+    /// Where a console serves its pages; waits until it does.
+    pub fn web(&mut self, name: &str) -> SocketAddr {
+        self.listening(name, "pages are served")
+    }
+
     /// Where a service answers probes; waits until it does.
     pub fn health(&mut self, name: &str) -> SocketAddr {
         self.listening(name, "probes are answered")

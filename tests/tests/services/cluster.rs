@@ -109,6 +109,11 @@ impl Cluster {
         self.services.stop(name)
     }
 
+    /// The address of the console's pages.
+    pub(crate) fn pages(&mut self) -> String {
+        format!("http://{}", self.services.web("console-0"))
+    }
+
     /// Starts services again that have ended by themselves, as an orchestrator does.
     pub(crate) fn supervise(&mut self) {
         for name in self.services.ended() {

@@ -9,8 +9,9 @@ mod operations;
 use std::time::{Duration, Instant};
 
 use hubwarden_simulator::{Life, Plan};
-use hubwarden_testkit::{Kafka, Postgres};
+use hubwarden_testkit::{Home, Kafka, Postgres, VIEWER_TOKEN, until};
 use hubwarden_tests::{assert_same, scanned};
+use serde_json::Value;
 
 use self::cluster::Cluster;
 
@@ -43,5 +44,38 @@ async fn four_services_find_what_one_process_finds() {
     }
     assert_same("four services and one process", &found, &expected);
     assert_eq!(cluster.restarts, 0, "a service ended although nothing had happened");
+    tokio::task::block_in_place(|| looks_well(&cluster.pages()));
     eprintln!("{} findings of {EVENTS} events are equal after {seconds:.1} s", found.len());
+}
+
+/// Asked from elsewhere, the console knows who reads for each stage, and that every stage goes on.
+fn looks_well(pages: &str) {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let away = Home::new("[remote]\ntoken = { file = \"token\" }\n");
+    away.write("token", VIEWER_TOKEN);
+    let top = || away.run(&["top", "--once", "-o", "json", "--server", pages]).expect(0).json();
+    let stages = || top()["stages"].take().as_array().unwrap().clone();
+    let column = |stages: &[Value], key: &str| -> Vec<u64> {
+        let partitions = stages.iter().flat_map(|stage| stage["partitions"].as_array().unwrap());
+        partitions.map(|partition| partition[key].as_u64().unwrap()).collect()
+    };
+    // GitHub is read on, so there is always something on its way.
+    let there = until("the first look", PATIENCE, || {
+        Some(column(&stages(), "end")).filter(|ends| ends.iter().any(|end| *end > 0))
+    });
+    let stages = until("every stage to pass what was there", PATIENCE, || {
+        let stages = stages();
+        let positions = column(&stages, "position");
+        positions.iter().zip(&there).all(|(at, end)| at >= end).then_some(stages)
+    });
+    for (stage, replicas) in [("normalizer", 2), ("match", 2), ("correlate", 2), ("console", 1)] {
+        let told = stages.iter().find(|told| told["name"] == stage).unwrap();
+        let members = told["members"].as_array().unwrap();
+        let owned = members.iter().map(|member| member["partitions"].as_array().unwrap().len());
+        let owned: Vec<usize> = owned.collect();
+        assert_eq!((owned.len(), owned.iter().sum::<usize>()), (replicas, 12), "{told:#}");
+    }
+    let status = away.run(&["status", "--server", pages]).expect(0).out;
+    assert!(status.contains("stage correlate: "), "{status}");
+    assert!(!status.contains("dead letters"), "{status}");
 }
