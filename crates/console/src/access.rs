@@ -116,12 +116,14 @@ impl Access {
         Ok(Some(session))
     }
 
-    /// Whose session this is, if it has not ended.
+    /// Whose session this is, if neither it nor the token behind it has ended.
     pub fn session(&self, session: &str, now: Timestamp) -> Option<Caller> {
         let hash = Hash::of(session.as_bytes());
         let state = self.lock(now);
-        let known = state.sessions.iter().find(|known| known.hash == hash);
-        known.map(|known| known.caller.clone())
+        let known = state.sessions.iter().find(|known| known.hash == hash)?;
+        let ends = self.tokens.ends(&known.caller.name);
+        let holds = ends.is_none_or(|ends| now.as_millis() < ends.as_millisecond());
+        holds.then(|| known.caller.clone())
     }
 
     /// What a form must carry to be taken from this session: no other page can know it.
@@ -272,6 +274,7 @@ mod tests {
         let link = access.new_link_of(soc.clone(), NOW).unwrap();
         let session = access.sign_in(&link, NOW).unwrap().unwrap();
         assert_eq!(access.session(&session, NOW), Some(soc));
+        assert_eq!(access.session(&session, NOW.plus_millis(1)), None);
     }
 
     #[test]

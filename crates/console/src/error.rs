@@ -175,7 +175,7 @@ pub enum Error {
     },
     /// The bus did not take records back.
     #[error(
-        "the records were not put back, and the dead letters are as before; try again once the bus takes them"
+        "the records were not put back ({0}), and the dead letters are as before; try again once the bus takes them"
     )]
     NotPut(#[source] hubwarden_bus::Error),
     /// The bus did not say in time whether it took records back.

@@ -240,7 +240,7 @@ impl Letters {
         let (mut begun, mut records, mut others) = (Vec::new(), Vec::new(), 0);
         for (at, seen, record) in chunk {
             if self.store.begin_retry(at, seen, by.to_owned(), now).await? {
-                begun.push(at);
+                begun.push((at, seen + 1));
                 records.push(record);
             } else {
                 others += 1;
@@ -254,8 +254,8 @@ impl Letters {
             Ok(put) => put,
             Err(_) => return Err(Error::NobodyKnows { letters: count }),
         };
-        for at in &begun {
-            self.store.end_retry(*at, put.is_ok()).await?;
+        for (at, time) in &begun {
+            self.store.end_retry(*at, *time, put.is_ok()).await?;
         }
         put.map_err(Error::NotPut)?;
         tracing::info!(letters = count, by, "put the records of dead letters back");

@@ -120,7 +120,11 @@ impl Partition {
                     "the state is begun anew"
                 );
                 set_aside(&file)?;
-                (State::open(&file, number)?, 0)
+                // A snapshot from before may still be good.
+                match newest_state(settings, number, &file).await {
+                    Err(error) if is_refusal(&error) => (State::open(&file, number)?, 0),
+                    found => found?,
+                }
             }
         };
         let start = match (state.position()?, settings.lost) {

@@ -18,7 +18,7 @@ static IDS: LazyLock<HashMap<&'static str, u16, foldhash::fast::RandomState>> =
 /// Ids below this are written; a field with a higher one is written under its name.
 ///
 /// Raised to the length that the dictionary had in the release before, never further:
-/// `tests/tests/upgrade.rs` holds it to `tests/golden`.
+/// `tests/tests/upgrade/` holds it to `tests/golden`.
 pub const WRITTEN: u16 = 549;
 
 /// The id of a field name, if the dictionary has it.

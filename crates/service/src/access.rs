@@ -181,6 +181,12 @@ impl Access {
         self.check(token, now).ok()
     }
 
+    /// When the token of this name ends.
+    pub fn ends(&self, name: &str) -> Option<Timestamp> {
+        let found = self.tokens.iter().find(|(_, _, caller)| caller.name == name);
+        found.map(|(_, ends, _)| *ends)
+    }
+
     fn check(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Refusal::UnknownToken);

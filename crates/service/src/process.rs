@@ -152,7 +152,12 @@ where
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(live(name, loaded.config, begin)),
+        Ok(runtime) => {
+            let ended = runtime.block_on(live(name, loaded.config, begin));
+            // A question to the brokers that nobody waits for any more must not hold up the end.
+            runtime.shutdown_background();
+            ended
+        }
         Err(error) => Err(error.into()),
     };
     match ended {

@@ -1,7 +1,7 @@
 //! Transactions, and what to do about each of their errors.
 
-use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -19,6 +19,8 @@ use crate::{Error, Record};
 const TURN: Duration = Duration::from_secs(5);
 /// When a call that should have come back after a turn never will.
 const HANGS: Duration = Duration::from_secs(7);
+/// How many clients may be left waiting before no other is made.
+const MOST_LEFT: usize = 2;
 /// How often a client may fail to get ready before another takes its place.
 const TRIES: u32 = 5;
 /// Between two looks at the queue of the client.
@@ -31,6 +33,8 @@ pub(super) struct Transactions {
     name: String,
     producer: Arc<Client>,
     state: State,
+    /// Clients before this one, of which some may never come back.
+    left: Vec<Weak<Client>>,
     /// How often it could not be made ready since it was last.
     tries: u32,
 }
@@ -69,7 +73,14 @@ impl Transactions {
     pub(super) fn new(settings: &Settings, name: &str) -> Result<Transactions, Error> {
         let name = unique(name)?;
         let producer = producer(settings, &name)?;
-        Ok(Transactions { settings: settings.clone(), name, producer, state: State::New, tries: 0 })
+        Ok(Transactions {
+            settings: settings.clone(),
+            name,
+            producer,
+            state: State::New,
+            left: Vec::new(),
+            tries: 0,
+        })
     }
 
     /// Writes all of it as one, with offsets where a reader has consumed something.
@@ -102,8 +113,16 @@ impl Transactions {
                 State::Ready => return Ok(()),
                 State::Dead(reason) => return Err(Failed::Fatal(reason.clone())),
                 State::Outlived => {
+                    self.left.retain(|client| client.strong_count() > 0);
+                    if self.left.len() >= MOST_LEFT {
+                        let reason =
+                            "clients before this one still wait for the group's coordinator";
+                        return Err(Failed::NotBegun(reason.to_owned()));
+                    }
                     let new = producer(&self.settings, &self.name);
-                    self.producer = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
+                    let new = new.map_err(|error| Failed::NotBegun(error.to_string()))?;
+                    self.left.push(Arc::downgrade(&self.producer));
+                    self.producer = new;
                     self.state = State::New;
                     self.tries = 0;
                     continue;
@@ -112,7 +131,10 @@ impl Transactions {
                 State::Open => self.producer.abort_transaction(TURN).map(|()| self.after_the_end()),
             };
             match done {
-                Ok(state) => self.state = state,
+                Ok(state) => {
+                    self.state = state;
+                    self.tries = 0;
+                }
                 Err(error) => {
                     self.tries += 1;
                     // What is open can no longer be committed, so a new client may go on.
@@ -257,11 +279,16 @@ impl Transactions {
 fn try_offsets(producer: &Arc<Client>, consumed: &Arc<Consumed>) -> Option<Result<(), KafkaError>> {
     let (tell, told) = channel();
     let (producer, consumed) = (producer.clone(), consumed.clone());
-    std::thread::spawn(move || {
+    let waits = move || {
         let (offsets, group) = &*consumed;
         // Nobody listens when it took too long.
         let _ = tell.send(producer.send_offsets_to_transaction(offsets, group, TURN));
-    });
+    };
+    let thread = std::thread::Builder::new().name("kafka-offsets".to_owned());
+    if let Err(error) = thread.spawn(waits) {
+        tracing::warn!(%error, "no thread to tell a group what was consumed");
+        return None;
+    }
     told.recv_timeout(HANGS).ok()
 }
 
@@ -329,10 +356,24 @@ mod tests {
         let reader: BaseConsumer = settings.reading().set("group.id", "group").create().unwrap();
         let mut consumed = TopicPartitionList::new();
         consumed.add_partition_offset(RAW.name(), 0, Offset::Offset(1)).unwrap();
-        let consumed = (consumed, reader.group_metadata().unwrap());
-        let ended = transactions.run(&names, &records, Some(consumed));
-        let Err(Failed::TakenBack(reason)) = ended else { panic!("{ended:?}") };
-        assert!(reason.contains("did not say"), "{reason}");
-        transactions.run(&names, &records, None).unwrap();
+        let mut run = |records: &[Record], all: bool| {
+            let consumed = all.then(|| (consumed.clone(), reader.group_metadata().unwrap()));
+            transactions.run(&names, records, consumed)
+        };
+        for _ in 0..MOST_LEFT {
+            let ended = run(&records, true);
+            let Err(Failed::TakenBack(reason)) = ended else { panic!("{ended:?}") };
+            assert!(reason.contains("did not say"), "{reason}");
+            run(&records, false).unwrap();
+        }
+        // It does not go on for ever: at the latest the client after the last makes no other.
+        let refused = |_| matches!(run(&records, true), Err(Failed::NotBegun(_)));
+        assert!((0..2).any(refused));
+        mock.broker_up(2).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Err(error) = run(&records, false) {
+            assert!(Instant::now() < deadline, "{error:?}");
+            std::thread::sleep(TURN / 50); // between two looks
+        }
     }
 }

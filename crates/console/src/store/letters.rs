@@ -54,8 +54,11 @@ pub trait LetterStore: Send + Sync + 'static {
         now: Timestamp,
     ) -> Result<bool, Error>;
 
-    /// Notes how that ended: the record stands on its topic again, or it does not.
-    async fn end_retry(&self, at: LetterAt, arrived: bool) -> Result<(), Error>;
+    /// Notes how the time `begun`, counted from 1, ended: the record stands on its topic again, or it
+    /// does not.
+    ///
+    /// That it arrived once stays, and what somebody else began since stays too.
+    async fn end_retry(&self, at: LetterAt, begun: u32, arrived: bool) -> Result<(), Error>;
 }
 
 /// Which letters stay in a store.

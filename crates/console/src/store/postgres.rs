@@ -110,7 +110,9 @@ impl PostgresStore {
             Work::BeginRetry(letter, seen, by, now) => {
                 letters::begin_retry(at, letter, seen, by, now).await?
             }
-            Work::EndRetry(letter, arrived) => letters::end_retry(at, letter, arrived).await?,
+            Work::EndRetry(letter, begun, arrived) => {
+                letters::end_retry(at, letter, begun, arrived).await?
+            }
         };
         transaction.commit().await?;
         Ok(changed)
@@ -122,7 +124,7 @@ enum Work<'a> {
     Findings(&'a Intake),
     Letters(&'a [KeptLetter], &'a Positions, Keep),
     BeginRetry(LetterAt, u32, &'a str, Timestamp),
-    EndRetry(LetterAt, bool),
+    EndRetry(LetterAt, u32, bool),
 }
 
 #[tonic::async_trait]
@@ -209,8 +211,8 @@ impl LetterStore for PostgresStore {
         Ok(self.write(Work::BeginRetry(letter, seen, &by, now)).await? > 0)
     }
 
-    async fn end_retry(&self, letter: LetterAt, arrived: bool) -> Result<(), Error> {
-        self.write(Work::EndRetry(letter, arrived)).await.map(drop)
+    async fn end_retry(&self, letter: LetterAt, begun: u32, arrived: bool) -> Result<(), Error> {
+        self.write(Work::EndRetry(letter, begun, arrived)).await.map(drop)
     }
 }
 

@@ -160,8 +160,8 @@ impl LetterStore for SqliteStore {
         self.writer.run(begin).await
     }
 
-    async fn end_retry(&self, at: LetterAt, arrived: bool) -> Result<(), Error> {
-        self.writer.run(move |connection| letters::end_retry(connection, at, arrived)).await
+    async fn end_retry(&self, at: LetterAt, begun: u32, arrived: bool) -> Result<(), Error> {
+        self.writer.run(move |connection| letters::end_retry(connection, at, begun, arrived)).await
     }
 }
 

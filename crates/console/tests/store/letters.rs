@@ -122,12 +122,12 @@ pub(crate) async fn of_several_who_saw_the_same_one_goes_on(sort: &impl Sort) {
     assert_eq!([a, b, c].iter().filter(|went| **went).count(), 1);
     let begun = retry(&store, at("raw.dead-1-5")).await.unwrap();
     assert_eq!((begun.times, begun.at, begun.arrived), (1, NOW, false));
-    store.end_retry(at("raw.dead-1-5"), true).await.unwrap();
+    store.end_retry(at("raw.dead-1-5"), 1, true).await.unwrap();
     assert!(retry(&store, at("raw.dead-1-5")).await.unwrap().arrived);
     assert!(!begin(&store, "raw.dead-1-5", 0, "late").await, "it has been seen by nobody");
     assert!(begin(&store, "raw.dead-1-5", 1, "knows").await);
     let again = retry(&store, at("raw.dead-1-5")).await.unwrap();
-    assert_eq!((again.times, again.by.as_str(), again.arrived), (2, "knows", false));
+    assert_eq!((again.times, again.by.as_str(), again.arrived), (2, "knows", true));
     assert!(!begin(&store, "raw.dead-1-999", 0, "x").await, "there is none");
     let waiting = store.letters(LetterQuery { waiting: true, ..query() }).await.unwrap();
     assert_eq!(waiting.total, samples::letters(NOW).len() as u64 - 1);
@@ -140,16 +140,27 @@ pub(crate) async fn of_several_who_saw_the_same_one_goes_on(sort: &impl Sort) {
 pub(crate) async fn a_retry_that_came_to_nothing_leaves_no_trace(sort: &impl Sort) {
     let store = filled(sort.fresh().await).await;
     assert!(begin(&store, "raw.dead-1-5", 0, "a").await);
-    store.end_retry(at("raw.dead-1-5"), false).await.unwrap();
+    store.end_retry(at("raw.dead-1-5"), 1, false).await.unwrap();
     assert_eq!(retry(&store, at("raw.dead-1-5")).await, None);
     assert!(begin(&store, "raw.dead-1-5", 0, "a").await);
+    // One that stood for long ends after somebody else has put the record back.
+    assert!(begin(&store, "raw.dead-1-5", 1, "b").await);
+    store.end_retry(at("raw.dead-1-5"), 2, true).await.unwrap();
+    store.end_retry(at("raw.dead-1-5"), 1, false).await.unwrap();
+    let kept = retry(&store, at("raw.dead-1-5")).await.unwrap();
+    assert_eq!((kept.times, kept.arrived), (2, true));
+    // And one that came to nothing does not take back that it had arrived before.
+    assert!(begin(&store, "raw.dead-1-5", 2, "c").await);
+    store.end_retry(at("raw.dead-1-5"), 3, false).await.unwrap();
+    let kept = retry(&store, at("raw.dead-1-5")).await.unwrap();
+    assert_eq!((kept.times, kept.arrived), (2, true));
 }
 
 pub(crate) async fn a_retry_is_kept_over_a_restart_and_over_a_repeat(sort: &impl Sort) {
     let place = sort.fresh_place();
     let store = filled(sort.open(&place).await.unwrap()).await;
     assert!(begin(&store, "raw.dead-1-5", 0, "a\0b").await);
-    store.end_retry(at("raw.dead-1-5"), true).await.unwrap();
+    store.end_retry(at("raw.dead-1-5"), 1, true).await.unwrap();
     let before = retry(&store, at("raw.dead-1-5")).await;
     drop(store);
     let store = sort.open(&place).await.unwrap();

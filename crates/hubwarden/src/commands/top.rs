@@ -30,7 +30,10 @@ pub(crate) async fn run(global: &Global, options: &args::Top) -> Result<Exit, Fa
             _ = &mut interrupted => return Ok(Exit::Done),
             _ = ticks.tick() => {}
         }
-        let sample: PipelineStatus = client.json("GET", "/api/v1/pipeline").await?;
+        let sample: PipelineStatus = tokio::select! {
+            _ = &mut interrupted => return Ok(Exit::Done),
+            sample = client.json("GET", "/api/v1/pipeline") => sample?,
+        };
         match drawn {
             true => redraw(&lines(&sample))?,
             false if global.output == Format::Csv => table(&sample).print(Format::Csv)?,

@@ -169,8 +169,7 @@ pub(super) async fn begin_retry(
     by: &str,
     now: Timestamp,
 ) -> Result<usize, Problem> {
-    let sql =
-        "UPDATE dead_letter SET tried = tried + 1, tried_at = $4, tried_by = $5, arrived = false
+    let sql = "UPDATE dead_letter SET tried = tried + 1, tried_at = $4, tried_by = $5
         WHERE topic = $1 AND part = $2 AND position = $3 AND tried = $6";
     let done = sqlx::query(sql)
         .bind(at.topic.name())
@@ -187,16 +186,24 @@ pub(super) async fn begin_retry(
 pub(super) async fn end_retry(
     connection: &mut PgConnection,
     at: LetterAt,
+    begun: u32,
     arrived: bool,
 ) -> Result<usize, Problem> {
-    let sql = "UPDATE dead_letter SET arrived = $4,
-            tried = CASE WHEN $4 THEN tried ELSE greatest(tried - 1, 0) END
-        WHERE topic = $1 AND part = $2 AND position = $3";
+    let sql = match arrived {
+        true => {
+            "UPDATE dead_letter SET arrived = true
+            WHERE topic = $1 AND part = $2 AND position = $3 AND tried >= $4"
+        }
+        false => {
+            "UPDATE dead_letter SET tried = tried - 1
+            WHERE topic = $1 AND part = $2 AND position = $3 AND tried = $4"
+        }
+    };
     let done = sqlx::query(sql)
         .bind(at.topic.name())
         .bind(i64::from(at.partition))
         .bind(stored(at.position))
-        .bind(arrived)
+        .bind(i64::from(begun))
         .execute(connection)
         .await?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(0))

@@ -166,7 +166,7 @@ pub(super) fn begin_retry(
 ) -> Result<bool, Error> {
     let changed = connection
         .prepare_cached(
-            "UPDATE dead_letter SET tried = tried + 1, tried_at = ?, tried_by = ?, arrived = 0
+            "UPDATE dead_letter SET tried = tried + 1, tried_at = ?, tried_by = ?
              WHERE topic = ? AND part = ? AND position = ? AND tried = ?",
         )?
         .execute(params![
@@ -183,19 +183,23 @@ pub(super) fn begin_retry(
 pub(super) fn end_retry(
     connection: &mut Connection,
     at: LetterAt,
+    begun: u32,
     arrived: bool,
 ) -> Result<(), Error> {
     let sql = match arrived {
-        true => "UPDATE dead_letter SET arrived = 1 WHERE topic = ? AND part = ? AND position = ?",
+        true => {
+            "UPDATE dead_letter SET arrived = 1 WHERE topic = ? AND part = ? AND position = ? AND tried >= ?"
+        }
         false => {
-            "UPDATE dead_letter SET tried = max(tried - 1, 0), arrived = 0
-             WHERE topic = ? AND part = ? AND position = ?"
+            "UPDATE dead_letter SET tried = tried - 1
+             WHERE topic = ? AND part = ? AND position = ? AND tried = ?"
         }
     };
     connection.prepare_cached(sql)?.execute(params![
         at.topic.name(),
         at.partition,
-        stored(at.position)
+        stored(at.position),
+        begun
     ])?;
     Ok(())
 }
