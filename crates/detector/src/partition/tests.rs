@@ -111,3 +111,26 @@ async fn a_state_that_is_refused_again_does_not_displace_the_one_before() {
         assert_eq!(version.unwrap(), 90 + round as i64);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_state_that_is_refused_a_snapshot_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = Target::directory(&folder.path().join("snapshots")).unwrap();
+    let week = std::time::Duration::from_secs(7 * 86_400);
+    let snapshots = Snapshots { target: target.clone(), every: week, retention: week };
+    let settings = Correlating {
+        snapshots: Some(snapshots),
+        lost: Lost::AcceptLoss,
+        ..Correlating::alone(folder.path().into(), 0)
+    };
+    let file = folder.path().join("correlate-0.db");
+    let (mut partition, _) = Partition::open(&settings, 0, rules(), 1, 0).await.unwrap();
+    partition.begin_at(5).unwrap();
+    drop(partition);
+    target.save(&file, 0, folder.path()).await.unwrap();
+    let db = rusqlite::Connection::open(&file).unwrap();
+    db.pragma_update(None, "user_version", 90).unwrap(); // as a later release leaves it
+    drop(db);
+    let (_, start) = Partition::open(&settings, 0, rules(), 1, 9).await.unwrap();
+    assert!(matches!(start, Start::At(5)), "what follows the snapshot is judged again");
+}
