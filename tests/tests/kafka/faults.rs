@@ -19,6 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The proxies of the shared broker, for one test at a time.
 static PROXIES: Mutex<()> = Mutex::const_new(());
 
+/// The same topics, reached through the proxies.
+fn behind_proxies(kafka: &Kafka, direct: Settings) -> Settings {
+    Settings { brokers: kafka.addresses_behind_proxies(), ..direct }
+}
+
 async fn write(bus: &Cluster, numbers: std::ops::Range<u32>) {
     let outputs = numbers.map(|number| {
         let number = number.to_string();
@@ -66,8 +71,7 @@ async fn a_kill_between_produce_and_commit_leaves_nothing() {
     write(&bus, 0..10).await;
     {
         let _alone = PROXIES.lock().await;
-        let mut behind = direct.clone();
-        behind.brokers = kafka.addresses_behind_proxies();
+        let behind = behind_proxies(kafka, direct);
         tokio::task::block_in_place(|| {
             let mut child = Child::start("copy", &behind);
             assert!(child.says().starts_with("read "));
@@ -91,9 +95,7 @@ async fn lost_answers_double_nothing() {
     let direct = settings(kafka.addresses());
     let bus = Cluster::connect(direct.clone()).await.unwrap();
     let _alone = PROXIES.lock().await;
-    let mut behind = direct.clone();
-    behind.brokers = kafka.addresses_behind_proxies();
-    let flaky = Cluster::connect(behind).await.unwrap();
+    let flaky = Cluster::connect(behind_proxies(kafka, direct)).await.unwrap();
     let copying = tokio::spawn(async move { copy(&flaky, 150).await });
     for (round, kind) in (0..).zip([api::END_TXN, api::PRODUCE, api::TXN_OFFSET_COMMIT]) {
         kafka.fault(Fault::LoseAnswers(kind));
@@ -113,9 +115,7 @@ async fn a_commit_that_comes_too_late_is_delivered_again() {
     let bus = Cluster::connect(direct.clone()).await.unwrap();
     write(&bus, 0..10).await;
     let _alone = PROXIES.lock().await;
-    let mut behind = direct.clone();
-    behind.brokers = kafka.addresses_behind_proxies();
-    let flaky = Cluster::connect(behind).await.unwrap();
+    let flaky = Cluster::connect(behind_proxies(kafka, direct)).await.unwrap();
     let mut reader = flaky.reader("stage", &[RAW]).unwrap();
     let batch = next(&mut reader, Limit::default()).await.unwrap();
     kafka.fault(Fault::Hold(api::END_TXN));
@@ -189,9 +189,7 @@ async fn a_commit_that_was_taken_back_is_delivered_again() {
     let bus = Cluster::connect(direct.clone()).await.unwrap();
     write(&bus, 0..10).await;
     let _alone = PROXIES.lock().await;
-    let mut behind = direct.clone();
-    behind.brokers = kafka.addresses_behind_proxies();
-    let flaky = Cluster::connect(behind).await.unwrap();
+    let flaky = Cluster::connect(behind_proxies(kafka, direct)).await.unwrap();
     let mut reader = flaky.reader("stage", &[RAW]).unwrap();
     let batch = next(&mut reader, Limit::records(3)).await.unwrap();
     let warm = reader.commit(copies(&batch), &Positions::none()).await;
